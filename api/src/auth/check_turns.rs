@@ -5,12 +5,9 @@
 //! check is for a token that was valid before, if there is one: the bearers of those do not wait for invented ones. Each second one of the
 //! others is for an address from which a valid token came last. A tenant's new tokens often come from the addresses of its earlier ones.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    net::IpAddr,
-};
+use std::{collections::VecDeque, net::IpAddr};
 
-use db_locks_service::{Line, Lines, OneAtATime, Unavailable, Waiter, domain::Tenant};
+use db_locks_service::{Line, Lines, OneAtATime, SeededMap, Unavailable, Waiter, domain::Tenant};
 
 /// The number of waiting checks from which on clients with their share of them are refused.
 const MOST_WAITING: usize = 1_024;
@@ -74,7 +71,7 @@ impl Lines for CheckLines {
 /// The checks for addresses of tenants. Tenants take turns, and each one's addresses too: somebody else may be at one of them.
 #[derive(Debug, Default)]
 struct KnownAddresses {
-    lines: HashMap<Option<Tenant>, Line<IpAddr>>,
+    lines: SeededMap<Option<Tenant>, Line<IpAddr>>,
     /// The tenants with lines, in the order of their turns.
     order: VecDeque<Option<Tenant>>,
 }

@@ -40,7 +40,8 @@ impl Sender {
         let is_change = record.event.is_change();
         let is_added = LINE.with_borrow_mut(|line| self.queue.push(line.make(record), is_change));
         if !is_added {
-            dropped(1, "more records come than can be written");
+            // With those that the line would have counted.
+            dropped(1 + record.left_out.unwrap_or_default(), "more records come than can be written");
         }
     }
 }

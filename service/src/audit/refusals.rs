@@ -61,13 +61,13 @@ impl RefusalLimit {
 impl Refusals {
     fn begin_period(&mut self, now: Instant) {
         self.since = Some(now);
-        if self.tenants.len() > MOST_TENANTS {
-            self.tenants.clear();
-        }
         self.tenants.retain(|_, count| {
             count.recorded = 0;
             count.left_out > 0
         });
+        if self.tenants.len() > MOST_TENANTS {
+            self.tenants.clear();
+        }
     }
 }
 
@@ -86,6 +86,19 @@ mod tests {
         assert_eq!(limit.pass(&few, begin + PERIOD), Some(0), "a new period may begin with any tenant");
         assert_eq!(limit.pass(&many, begin + PERIOD), Some(900));
         assert_eq!(limit.pass(&many, begin + PERIOD), Some(0), "once");
+    }
+
+    #[test]
+    fn many_tenants_without_left_out_refusals_cost_no_count_of_others() {
+        let (limit, begin) = (RefusalLimit::default(), Instant::now());
+        let flood = Tenant::trusted("flood");
+        for _ in 0..MOST_RECORDED + 5 {
+            limit.pass(&flood, begin);
+        }
+        for number in 0..=MOST_TENANTS {
+            limit.pass(&Tenant::trusted(&number.to_string()), begin);
+        }
+        assert_eq!(limit.pass(&flood, begin + PERIOD), Some(5));
     }
 
     /// Guards against memory that grows with the number of tenants ever seen.

@@ -303,13 +303,14 @@ const FRONTS: [(&str, usize); 4] = [
 
 /// The times after which nothing more is expected. A longer one is for the requests whose answer or end came too late for
 /// the one before.
-const PATIENCE: [Duration; 3] = [Duration::from_millis(700), Duration::from_secs(2), Duration::from_secs(5)];
+const READ_TIMEOUTS: [Duration; 3] =
+    [Duration::from_millis(700), Duration::from_secs(2), Duration::from_secs(5)];
 
 /// Sends bytes; all bytes that are answered, and whether the connection was closed after them.
-fn send_and_read(port: u16, request: &[u8], patience: Duration) -> (String, bool) {
+fn send_and_read(port: u16, request: &[u8], read_timeout: Duration) -> (String, bool) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.write_all(request).unwrap();
-    stream.set_read_timeout(Some(patience)).unwrap();
+    stream.set_read_timeout(Some(read_timeout)).unwrap();
     let mut bytes = Vec::new();
     let is_closed = stream.read_to_end(&mut bytes).is_ok();
     (String::from_utf8_lossy(&bytes).into_owned(), is_closed)
@@ -322,8 +323,8 @@ async fn no_request_is_smuggled_behind_another() {
     let svc = shared(Dialect::Sqlite).await.unwrap().with_tenant("default");
     let mut pairs: Vec<_> =
         SHAPES.into_iter().flat_map(|shape| FRONTS.map(|front| (shape, front, String::new()))).collect();
-    for patience in PATIENCE {
-        pairs = smuggle(&svc, pairs, patience).await;
+    for read_timeout in READ_TIMEOUTS {
+        pairs = smuggle(&svc, pairs, read_timeout).await;
     }
     assert!(pairs.is_empty(), "{pairs:#?}");
 }
@@ -333,17 +334,17 @@ type Pair = (&'static str, (&'static str, usize), String);
 
 /// Tries all pairs at once. Fails if one of them smuggles a request. Returns the pairs that were not answered or closed
 /// in time.
-async fn smuggle(svc: &Client, pairs: Vec<Pair>, patience: Duration) -> Vec<Pair> {
+async fn smuggle(svc: &Client, pairs: Vec<Pair>, read_timeout: Duration) -> Vec<Pair> {
     let port = svc.port();
     let mut tried = Vec::new();
     for (number, (shape, front, _)) in pairs.into_iter().enumerate() {
-        let key = format!("smuggled-{}-{number}", patience.as_millis());
+        let key = format!("smuggled-{}-{number}", read_timeout.as_millis());
         let rest = shape.replace("SMUGGLED", &SMUGGLED.replace("SMUGGLED", &key));
         let request = format!(
             "{}POST /locks/{key}-front/acquire HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{rest}",
             front.0
         );
-        let sent = tokio::task::spawn_blocking(move || send_and_read(port, request.as_bytes(), patience));
+        let sent = tokio::task::spawn_blocking(move || send_and_read(port, request.as_bytes(), read_timeout));
         tried.push((key, shape, front, sent));
     }
     let mut late = Vec::new();

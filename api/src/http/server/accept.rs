@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use db_locks_service::{LogLimit, spawn_critical, spawn_critical_thread};
+use db_locks_service::{LogLimit, Unavailable, spawn_critical, spawn_critical_thread};
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Handle,
@@ -71,7 +71,7 @@ impl<S: HttpService> Acceptor<S> {
     /// Accepts connections from these listeners.
     ///
     /// # Errors
-    /// If no thread can be started.
+    /// If the system gives no thread or descriptor for that.
     pub(super) fn accept_on(&self, listeners: Vec<TcpListener>) -> io::Result<Accepting> {
         let (listeners, accepts) = Listeners::new(listeners)?;
         let arrivals = Arc::new(Arrivals::new(MOST_ARRIVALS));
@@ -89,29 +89,30 @@ impl<S: HttpService> Acceptor<S> {
             return;
         }
         let mut party = LastParty::of_newcomer(peer.ip(), self.protocols.turns.newcomers());
+        // Before it takes the slot of another one.
+        if arrivals.is_full_for(party.get()) {
+            return self.refuse(tcp, Unavailable::Overloaded);
+        }
         let Some(slot) = self.slots.take(party.get(), peer.ip()) else {
-            return self.refuse(tcp);
+            return self.refuse(tcp, Unavailable::Connections);
         };
         if let Err(error) = set_options(&tcp, peer) {
             // The peer is gone, or its end is noticed later.
             tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a socket could not be tuned");
         }
         party.set_slot(&slot);
-        let arrival = Arrival { tcp, peer, party, slot, on_loopback };
-        if let Err(Arrival { tcp, .. }) = arrivals.push(arrival.party.get(), arrival) {
-            self.refuse(tcp);
-        }
+        arrivals.push(party.get(), Arrival { tcp, peer, party, slot, on_loopback });
     }
 
-    fn refuse(&self, tcp: net::TcpStream) {
+    fn refuse(&self, tcp: net::TcpStream, reason: Unavailable) {
         if let Some(left_out) = TOO_MANY.pass() {
             tracing::warn!(
                 left_out,
-                "as many connections are open as may be, or as these clients may have; new ones are refused"
+                "as many connections are open, or wait to begin, as may be, or as these clients may have; new ones are refused"
             );
         }
         self.metrics.refused();
-        self.refuser.refuse(tcp);
+        self.refuser.refuse(tcp, reason);
     }
 
     /// Begins connections in the order of their turns, a few in a row.

@@ -155,7 +155,7 @@ pub async fn serve<S>(
             tracing::warn!("some requests did not finish in time; their connections are closed");
         }
     };
-    let accepting = acceptor.accept_on(listeners).expect("a thread can be started");
+    let accepting = acceptor.accept_on(listeners).expect("the system gives a thread and descriptors");
     finish.await;
     drop(accepting);
     // End the remaining connections: nothing waits for them.

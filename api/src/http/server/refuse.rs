@@ -39,33 +39,33 @@ impl Default for Refuser {
 
 impl Refuser {
     /// Refuses a connection, whose socket does not block, in the background.
-    pub(super) fn refuse(&self, tcp: net::TcpStream) {
+    pub(super) fn refuse(&self, tcp: net::TcpStream, reason: Unavailable) {
         let Ok(slot) = self.0.clone().try_acquire_owned() else {
             // Without lingering the answer may get lost if the client has sent its request already.
-            let _ = (&tcp).write(&refusal());
+            let _ = (&tcp).write(&refusal(reason));
             return;
         };
         // It fails only while the service ends.
         let Ok(tcp) = TcpStream::from_std(tcp) else { return };
         tokio::spawn(async move {
             // A failed write is no loss.
-            let _ = tokio::time::timeout(LINGER, answer(tcp)).await;
+            let _ = tokio::time::timeout(LINGER, answer(tcp, reason)).await;
             drop(slot);
         });
     }
 }
 
 /// Answers, and reads what the client still sends: closing a socket with unread bytes resets it, and the answer may get lost.
-async fn answer(mut tcp: TcpStream) -> std::io::Result<()> {
-    tcp.write_all(&refusal()).await?;
+async fn answer(mut tcp: TcpStream, reason: Unavailable) -> std::io::Result<()> {
+    tcp.write_all(&refusal(reason)).await?;
     tcp.shutdown().await?;
     let mut unread = [0; 1_024];
     while tcp.read(&mut unread).await? > 0 {}
     Ok(())
 }
 
-fn refusal() -> Vec<u8> {
-    let mut response = Problem::from(Unavailable::Connections).into_response();
+fn refusal(reason: Unavailable) -> Vec<u8> {
+    let mut response = Problem::from(reason).into_response();
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, request_id::new_id());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -111,7 +111,7 @@ mod tests {
                 let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
                 let tcp = listener.accept().unwrap().0;
                 tcp.set_nonblocking(true).unwrap();
-                refuser.refuse(tcp);
+                refuser.refuse(tcp, Unavailable::Connections);
                 client
             })
             .collect();

@@ -1,4 +1,4 @@
-//! Decided tasks that wait for a batch.
+//! Decided tasks that wait for a commit.
 
 use super::{
     batch::{Batch, DecidedTask},
@@ -6,11 +6,13 @@ use super::{
 };
 use crate::{domain::Tenant, store::Write, turns::Turns};
 
-/// Decided tasks that wait for a batch, those with urgent commands apart. In each line the tenants take turns.
+/// Decided tasks that wait for a commit, those with urgent commands apart. In each line the tenants take turns.
 #[derive(Debug, Default)]
 pub(super) struct DecidedLines {
     urgent: Turns<Tenant, (Write, DecidedTask)>,
     others: Turns<Tenant, (Write, DecidedTask)>,
+    /// The number of tasks popped since the others had the first claim.
+    popped: usize,
 }
 
 impl DecidedLines {
@@ -34,6 +36,16 @@ impl DecidedLines {
     /// Whether at least `keys` other tasks wait, and the tenant has its share of them.
     pub(super) fn is_full_of_others(&self, tenant: &Tenant, keys: usize) -> bool {
         self.others.is_full_for(tenant, keys)
+    }
+
+    /// Removes and returns the next task. Urgent ones go first, and leave one of [`room::KEPT_PART`] to the others.
+    pub(super) fn pop(&mut self) -> Option<(Write, DecidedTask)> {
+        self.popped = (self.popped + 1) % room::KEPT_PART;
+        if self.popped == 0 {
+            self.others.pop().or_else(|| self.urgent.pop())
+        } else {
+            self.urgent.pop().or_else(|| self.others.pop())
+        }
     }
 
     /// Takes a batch of at most so many keys, and about so many bytes; `None` if no task waits. Of each kind that waits

@@ -4,7 +4,7 @@
 //! line the tenants take turns. Urgent changes go first, and leave every fourth commit to the others. While a line is
 //! full, the commands of its largest tenants stay in the intake ([`Backpressure`](super::backpressure::Backpressure)).
 
-use super::{batch::DecidedTask, room};
+use super::{batch::DecidedTask, decided_lines::DecidedLines};
 use crate::{domain::Tenant, engine::key_task::KeyTask, store::Write, turns::Turns};
 
 /// The number of waiting changes that are not urgent from which on the line is full. Few, because their callers can
@@ -18,22 +18,15 @@ const MOST_URGENT: usize = 512;
 /// The decided changes that wait, in lines.
 #[derive(Debug, Default)]
 pub(super) struct GuardedLines {
-    /// Changes with urgent commands.
-    urgent: Turns<Tenant, (Write, DecidedTask)>,
-    /// The other changes.
-    others: Turns<Tenant, (Write, DecidedTask)>,
+    ready: DecidedLines,
     /// Changes of keys whose guard rows were found locked.
     retries: Turns<Tenant, (Write, DecidedTask)>,
-    /// The number of changes taken since the last one that the other changes had the first claim to.
-    taken: usize,
 }
 
 impl GuardedLines {
     /// Adds a change of a key whose guard row was not found locked.
     pub(super) fn push(&mut self, write: Write, task: DecidedTask) {
-        let line = if task.key_task.is_urgent() { &mut self.urgent } else { &mut self.others };
-        let tenant = task.key_task.id.tenant.clone();
-        line.push_back(&tenant, (write, task));
+        self.ready.push(write, task);
     }
 
     /// Adds a change of a key whose guard row was found locked.
@@ -44,12 +37,7 @@ impl GuardedLines {
 
     /// Removes and returns the next change.
     pub(super) fn pop(&mut self) -> Option<(Write, DecidedTask)> {
-        self.taken = (self.taken + 1) % room::KEPT_PART;
-        if self.taken == 0 {
-            self.others.pop().or_else(|| self.urgent.pop())
-        } else {
-            self.urgent.pop().or_else(|| self.others.pop())
-        }
+        self.ready.pop()
     }
 
     /// Removes and returns the next change of a key whose guard row was found locked.
@@ -59,18 +47,18 @@ impl GuardedLines {
 
     /// Whether very many urgent changes wait, and the tenant has its share of them.
     pub(super) fn is_full_of_urgent(&self, tenant: &Tenant) -> bool {
-        self.urgent.is_full_for(tenant, MOST_URGENT)
+        self.ready.is_full_of_urgent(tenant, MOST_URGENT)
     }
 
     /// Whether many changes wait that are not urgent, or very many urgent ones, and the tenant has its share of them.
     pub(super) fn is_full(&self, tenant: &Tenant) -> bool {
-        self.others.is_full_for(tenant, MOST_OTHERS) || self.is_full_of_urgent(tenant)
+        self.ready.is_full_of_others(tenant, MOST_OTHERS) || self.is_full_of_urgent(tenant)
     }
 
     /// The tasks of all changes.
     pub(super) fn key_tasks(&mut self) -> impl Iterator<Item = &mut KeyTask> {
-        let ready = self.urgent.iter_mut().chain(self.others.iter_mut());
-        ready.chain(self.retries.iter_mut()).map(|(_, task)| &mut task.key_task)
+        let retries = self.retries.iter_mut().map(|(_, task)| task);
+        self.ready.iter_mut().chain(retries).map(|task| &mut task.key_task)
     }
 }
 

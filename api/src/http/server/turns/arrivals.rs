@@ -49,23 +49,22 @@ impl<T> Arrivals<T> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds one of a party.
-    ///
-    /// # Errors
-    /// Returns it if too many wait, and the party has its share of them: at least as many as parties have on average.
-    pub(in crate::http::server) fn push(&self, party: Party, arrival: T) -> Result<(), T> {
+    /// Whether too many wait, and the party has its share of them: at least as many as parties have on average.
+    pub(in crate::http::server) fn is_full_for(&self, party: Party) -> bool {
         let mut waiting = self.waiting();
         let Waiting { parties, len } = &mut *waiting;
         let others = parties.with_work();
-        let Queue(queue) = parties.work_mut(party);
-        if *len >= self.most && queue.len() * others >= *len {
-            return Err(arrival);
-        }
-        queue.push_back((party, arrival));
+        *len >= self.most && parties.work_mut(party).0.len() * others >= *len
+    }
+
+    /// Adds one of a party.
+    pub(in crate::http::server) fn push(&self, party: Party, arrival: T) {
+        let mut waiting = self.waiting();
+        let Waiting { parties, len } = &mut *waiting;
+        parties.work_mut(party).0.push_back((party, arrival));
         *len += 1;
         drop(waiting);
         self.arrived.notify_one();
-        Ok(())
     }
 
     /// Waits for the next one. Only one task may wait.
@@ -103,10 +102,10 @@ mod tests {
     async fn those_of_a_tenant_do_not_wait_for_a_flood_and_arrivals_of_a_party_keep_their_order() {
         let arrivals = Arrivals::new(MOST);
         for number in 0..50 {
-            arrivals.push(Party::unknown_for_test(number % 10), 100 + number).unwrap();
+            arrivals.push(Party::unknown_for_test(number % 10), 100 + number);
         }
-        arrivals.push(TENANT, 1).unwrap();
-        arrivals.push(TENANT, 2).unwrap();
+        arrivals.push(TENANT, 1);
+        arrivals.push(TENANT, 2);
         let order: Vec<_> = (0..52).filter_map(|_| arrivals.pop()).collect();
         let at = |name| order.iter().position(|other| *other == name).unwrap();
         // One of each other party may be before each of them.
@@ -118,22 +117,24 @@ mod tests {
     #[test]
     fn a_full_line_refuses_those_who_fill_it_and_no_others() {
         let arrivals = Arrivals::new(MOST);
-        let flood = (0..10 * MOST).filter(|_| arrivals.push(FLOOD, ()).is_ok());
-        assert_eq!(flood.count(), MOST);
+        for _ in 0..MOST {
+            assert!(!arrivals.is_full_for(FLOOD));
+            arrivals.push(FLOOD, ());
+        }
         for party in [TENANT, Party::unknown_for_test(2)] {
-            arrivals.push(party, ()).unwrap();
-            arrivals.push(FLOOD, ()).unwrap_err();
+            assert!(arrivals.is_full_for(FLOOD) && !arrivals.is_full_for(party));
+            arrivals.push(party, ());
         }
     }
 
     #[tokio::test]
     async fn whoever_arrives_later_is_noticed() {
         let arrivals = Arrivals::new(MOST);
-        let ((), next) = tokio::join!(async { arrivals.push(TENANT, 7).unwrap() }, arrivals.next());
+        let ((), next) = tokio::join!(async { arrivals.push(TENANT, 7) }, arrivals.next());
         assert_eq!(next, 7);
         let mut next = Box::pin(arrivals.next());
         assert!(next.as_mut().now_or_never().is_none());
-        arrivals.push(TENANT, 8).unwrap();
+        arrivals.push(TENANT, 8);
         assert_eq!(next.await, 8);
     }
 }
