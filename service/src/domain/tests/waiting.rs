@@ -124,6 +124,23 @@ fn a_detached_waiter_is_skipped_and_keeps_its_place_for_ten_seconds() {
     assert_eq!(scene.state.queue.len, 0);
 }
 
+/// Guards that one write does not remove megabytes, which the writes of other keys would wait for.
+#[test]
+fn kept_places_with_much_data_are_removed_in_parts() {
+    let mut scene = Scene::held();
+    let large = data(&"x".repeat(32_000));
+    for number in 2..12 {
+        scene.waits(Acquire { data: Some(large.clone()), ..wait_chosen(number) });
+        scene.run(&leave(number, LeaveReason::HungUp));
+    }
+    scene.now += 10_000;
+    let left = [(); 3].map(|()| {
+        scene.run(&Command::ServeQueue);
+        scene.state.queue.len
+    });
+    assert_eq!(left, [5, 0, 0]);
+}
+
 #[test]
 fn the_data_of_waiters_is_asked_for_before_they_are_served_and_not_earlier() {
     let mut scene = Scene::held();

@@ -148,3 +148,17 @@ async fn keys_that_lost_a_race_have_batches_of_their_own_one_at_a_time() {
     }
     assert_eq!(next(&mut commits).expect("keys wait").1, ["c", "lost"], "it is an ordinary key again");
 }
+
+/// Guards that a heartbeat of a key that two replicas write does not wait for the acquires of such keys.
+#[tokio::test(start_paused = true)]
+async fn of_contested_keys_the_urgent_ones_go_first() {
+    let mut commits = commits();
+    let others = (0..2 * MOST_CONTESTED).map(|number| (number.to_string(), Command::Get(Kind::Mutex)));
+    for (key, command) in others.chain([("urgent".to_owned(), Command::DeleteSemaphore)]) {
+        let (write, task) = decided_command(&key, command);
+        commits.note_lost_race(&task.key_task.id, Instant::now());
+        commits.push(write, task);
+    }
+    let batch = commits.next_batch().expect("contested keys wait");
+    assert!(batch.tasks.iter().any(|task| task.key_task.is_urgent()) && batch.tasks.len() == MOST_CONTESTED);
+}
