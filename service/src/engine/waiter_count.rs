@@ -84,7 +84,7 @@ impl WaiterCount {
     }
 
     /// Counts a new waiter, which takes its room from a reservation. A waiter for which no room was reserved takes more room than there
-    /// may be: its place in the queue was taken over from another request.
+    /// may be: its place in the queue was taken over from another request of this replica, which leaves.
     pub(super) fn add(&self, tenant: &Tenant, reservation: &mut Reservation) {
         self.count.fetch_add(1, Ordering::Relaxed);
         match reservation.places.checked_sub(1) {

@@ -26,7 +26,7 @@ pub(crate) fn view_size(usual: usize) -> usize {
     VIEW_SIZE.get().unwrap_or(usual)
 }
 
-/// The number of permits that a step of a deletion deletes: `usual` outside of a simulation, whose semaphores are small.
+/// The number of permits or waiters that a step of a deletion deletes: `usual` outside of a simulation, whose semaphores are small.
 pub(crate) fn deletion_step(usual: usize) -> usize {
     if process::running().is_some() { view_size(1) } else { usual }
 }

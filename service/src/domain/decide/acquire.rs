@@ -76,7 +76,8 @@ impl KeyChange {
         found.map(|found| self.take_over(found, acquire, ctx)).transpose()
     }
 
-    /// Lets a repeat take over its place in the queue. The connection that had the place is answered "superseded".
+    /// Lets a repeat take over its place in the queue. The connection that had the place is answered "superseded". If the
+    /// repeat would have to wait, and this replica has no room for another waiter, the place stays as it was.
     fn take_over(&mut self, found: FoundWaiter, acquire: &Acquire, ctx: &Context) -> Decided {
         let waiter = self.state.queue.get(found);
         if waiter.holder.owner != acquire.owner {
@@ -95,13 +96,26 @@ impl KeyChange {
         }
         self.move_waiter(found, Place::Attached { replica, request_id: acquire.request_id, offered_until });
         self.serve_queue(ctx)?;
-        if let Some(reply) = self.take_answer(acquire.request_id) {
-            return Ok(Verdict::Reply(reply));
-        }
+        let reply = self.take_answer(acquire.request_id);
         let wait_ms = wait_of(acquire, lease_ms);
         // If the queue was served only in part, it is unknown whether this request gets a grant, so the request waits.
-        if wait_ms > 0 || self.effects.unfinished {
-            // A place in the queue is not taken from a repeat, even if this replica has no room for more waiters.
+        let waits = reply.is_none() && (wait_ms > 0 || self.effects.unfinished);
+        // A request that waits here makes room for its repeat.
+        let waited_here = matches!(before, Place::Attached { replica: theirs, .. } if theirs == replica);
+        if waits
+            && !waited_here
+            && let Some(limit) = self.waiter_room.limit_reached()
+        {
+            if let Some(found) = self.state.queue.find(acquire.version).map_err(Need::Version)? {
+                // The other replica, which was notified, finds its place as it was.
+                self.move_waiter(found, before);
+            }
+            return Ok(refuse(Refusal::QueueFull(limit)));
+        }
+        if let Some(reply) = reply {
+            return Ok(Verdict::Reply(reply));
+        }
+        if waits {
             self.waiter_room.take();
             return Ok(Verdict::Waiting { wait_ms });
         }

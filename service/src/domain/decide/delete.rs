@@ -1,9 +1,9 @@
 //! Deletions of locks and semaphores.
 //!
 //! A semaphore has a row for each permit that was ever granted. Other keys wait for the commit of a deletion, so the
-//! permits of a large semaphore are deleted in steps, each in a commit of its own: the permits of the last slots first.
-//! Between two steps the semaphore is as it was, with fewer slots. So a step that is lost, or the last one, does no
-//! harm, and a permit that is granted meanwhile ends the deletion.
+//! permits of a large semaphore are deleted in steps, each in a commit of its own: the permits of the last slots first,
+//! then the waiters. Between two steps the semaphore is as it was, with fewer slots and waiters. So a step that is lost,
+//! or the last one, does no harm, and a permit that is granted meanwhile ends the deletion.
 
 use super::{Context, Decided, KeyChange, Need, Verdict, refuse};
 use crate::domain::{
@@ -11,11 +11,12 @@ use crate::domain::{
     queue::FoundWaiter, size,
 };
 
-/// The number of permits that one step deletes, at least and at most.
+/// The number of permits that one step deletes, at least and at most. The most count for waiters too.
 const LEAST_AT_ONCE: usize = 128;
 const MOST_AT_ONCE: usize = 1_000;
 
-/// The bytes that the permits of a step have. The sizes of all data are not known, only those of a part.
+/// The bytes that the permits or waiters of a step have. The sizes of all permits' data are not known, only those of a
+/// part.
 const BYTES_AT_ONCE: usize = 4 << 20;
 
 impl KeyChange {
@@ -73,15 +74,26 @@ impl KeyChange {
         if self.some_row_is_busy() {
             return Ok(Verdict::GuardOpen(None));
         }
-        if self.delete_last_permits(ctx.now) {
+        if self.delete_last_permits(ctx.now) || self.delete_first_waiters(ctx) {
             return Err(Need::NextBatch);
-        }
-        while let Some(waiter) = self.remove_waiter(FoundWaiter::Head(0)) {
-            self.dismiss(waiter.place, Refusal::NotFound, ctx);
         }
         self.mark_changed(ctx.now);
         self.delete_body(ctx.now);
         Ok(Verdict::Reply(Reply::Deleted))
+    }
+
+    /// Removes waiters, as many as one step may. Returns whether there are more. Since there are free permits, they are
+    /// waiters without a connection, or of replicas that may be dead.
+    fn delete_first_waiters(&mut self, ctx: &Context) -> bool {
+        let most = at_once(MOST_AT_ONCE);
+        for _ in 0..most {
+            let Some(waiter) = self.remove_waiter(FoundWaiter::Head(0)) else { return false };
+            self.dismiss(waiter.place, Refusal::NotFound, ctx);
+            if self.child_bytes >= BYTES_AT_ONCE {
+                break;
+            }
+        }
+        self.state.queue.len > 0
     }
 
     /// Deletes the permits of the last slots, if they are too many for one step. Returns whether it did. No permit may
@@ -199,7 +211,7 @@ impl Deletion {
     }
 }
 
-/// The number of permits that a step deletes. Simulations choose fewer.
+/// The number of permits or waiters that a step deletes. Simulations choose fewer.
 #[cfg_attr(not(test), expect(clippy::missing_const_for_fn, reason = "tests choose another number"))]
 fn at_once(usual: usize) -> usize {
     #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::fixtures::{START, Scene, ask, release, v};
+use super::fixtures::{START, Scene, ask, release, v, wait_chosen};
 use crate::domain::{
-    Acquire, Body, BusyCount, Command, Data, Decided, EndedVersions, Grant, KeyChange, KeyState, Kind, Need,
-    Owner, Permit, Permits, Refusal, Reply, RequestId, Timestamp, Token, Verdict, VersionDigest,
+    Acquire, Body, BusyCount, Command, Data, Decided, EndedVersions, Grant, KeyChange, KeyState, Kind,
+    LeaveReason, Need, Owner, Permit, Permits, Refusal, Reply, RequestId, Timestamp, Token, Verdict,
+    VersionDigest,
 };
 
 /// A semaphore whose permits are in rows of their own, as in a database.
@@ -123,6 +124,33 @@ fn a_step_deletes_fewer_permits_with_much_data() {
         steps.push(change.cleared_from);
     }
     assert_eq!(steps, [Some(170), Some(64)], "64 versions are remembered");
+}
+
+/// As above, for the data of those that wait.
+#[test]
+fn a_step_removes_fewer_waiters_with_much_data() {
+    let mut scene = Scene::semaphore(1);
+    let acquire = |n| Acquire { kind: Kind::Semaphore, ..wait_chosen(n) };
+    scene.granted(acquire(1));
+    let large = Data::trusted(&"x".repeat(32_000));
+    for n in 2..302 {
+        scene.waits(Acquire { data: Some(large.clone()), ..acquire(n) });
+        let (version, request_id) = (v(n.into()), RequestId(n.into()));
+        scene.run(&Command::Leave { version, request_id, reason: LeaveReason::HungUp });
+    }
+    scene.now += 1_001;
+    let mut left = vec![scene.state.queue.len];
+    loop {
+        let (decided, change) = scene.decide(&Command::DeleteSemaphore);
+        assert!(change.bytes() < 5 << 20, "{} bytes", change.bytes());
+        scene.state = KeyState::clone(&change.state);
+        left.push(scene.state.queue.len);
+        if decided == Ok(Verdict::Reply(Reply::Deleted)) {
+            break;
+        }
+        assert_eq!(decided, Err(Need::NextBatch));
+    }
+    assert_eq!(left, [300, 169, 38, 0]);
 }
 
 /// Invariant 1: the semaphore stays usable between two steps, and a permit ends the deletion.

@@ -1,7 +1,10 @@
 //! Repeats of a version: they get the same grant, the same place, or nothing; never a second grant.
 
-use super::fixtures::{ME, OTHER, Scene, ask, give_back, reentrant, v, wait, wait_chosen};
-use crate::domain::{Acquire, Command, LeaveReason, Owner, Refusal, Reply, RequestId, Verdict};
+use super::fixtures::{ME, OTHER, Scene, ask, give_back, key, reentrant, v, wait, wait_chosen};
+use crate::domain::{
+    Acquire, Command, KeyChange, LeaveReason, Owner, Refusal, Reply, RequestId, Verdict, WaiterLimit,
+    WaiterRoom,
+};
 
 fn chosen(n: u16) -> Acquire {
     Acquire { chosen: true, ..ask(n) }
@@ -66,6 +69,38 @@ fn a_repeat_takes_over_the_place_of_the_one_that_waits() {
     scene.release(1);
     assert_eq!(scene.served(), [22], "it has kept its place before 3");
     assert_eq!(scene.holder(), Some(v(2)));
+}
+
+/// A replica that has no room for another waiter.
+const NO_ROOM: WaiterRoom = WaiterRoom { places: 0, limit: WaiterLimit::Tenant };
+
+/// Otherwise a tenant could have more waiters at one replica than it may have, by repeats of requests to others.
+#[test]
+fn a_repeat_leaves_its_place_as_it_was_if_it_would_have_to_wait_at_a_replica_without_room() {
+    let mut scene = Scene::held();
+    scene.waits(wait_chosen(2));
+    let repeat = Command::Acquire(Acquire { request_id: RequestId(22), ..wait_chosen(2) });
+    let before = scene.state.queue.clone();
+    scene.me = Some(OTHER);
+    let mut change = KeyChange::new(key(), scene.state.clone());
+    change.waiter_room = NO_ROOM;
+    let refused = Ok(Verdict::Reply(Reply::Refused(Refusal::QueueFull(WaiterLimit::Tenant))));
+    assert_eq!(change.decide(&repeat, &scene.context()), refused);
+    assert_eq!(change.state.queue.head, before.head);
+
+    scene.me = Some(ME);
+    let mut change = KeyChange::new(key(), scene.state.clone());
+    change.waiter_room = NO_ROOM;
+    let waits = change.decide(&repeat, &scene.context());
+    assert!(matches!(waits, Ok(Verdict::Waiting { .. })), "the first request makes room: {waits:?}");
+
+    scene.me = Some(OTHER);
+    scene.now += 1_001;
+    let mut change = KeyChange::new(key(), scene.state.clone());
+    change.waiter_room = NO_ROOM;
+    let granted = change.decide(&repeat, &scene.context());
+    assert!(matches!(granted, Ok(Verdict::Reply(Reply::Granted(_)))), "it need not wait: {granted:?}");
+    assert_eq!(change.effects.notified.len(), 1, "the first request is superseded");
 }
 
 #[test]
