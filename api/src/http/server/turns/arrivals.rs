@@ -51,10 +51,10 @@ impl<T> Arrivals<T> {
 
     /// Whether too many wait, and the party has its share of them: at least as many as parties have on average.
     pub(in crate::http::server) fn is_full_for(&self, party: Party) -> bool {
-        let mut waiting = self.waiting();
-        let Waiting { parties, len } = &mut *waiting;
-        let others = parties.with_work();
-        *len >= self.most && parties.work_mut(party).0.len() * others >= *len
+        let waiting = self.waiting();
+        let Waiting { parties, len } = &*waiting;
+        let of_party = parties.work(party).map_or(0, |Queue(queue)| queue.len());
+        *len >= self.most && of_party * parties.with_work() >= *len
     }
 
     /// Adds one of a party.
@@ -125,6 +125,15 @@ mod tests {
             assert!(arrivals.is_full_for(FLOOD) && !arrivals.is_full_for(party));
             arrivals.push(party, ());
         }
+    }
+
+    /// Guards against a party without arrivals in the order: nobody behind it would be next.
+    #[test]
+    fn whoever_is_asked_about_and_not_added_keeps_no_others_waiting() {
+        let arrivals = Arrivals::new(1);
+        arrivals.push(TENANT, 1);
+        assert!(!arrivals.is_full_for(FLOOD));
+        assert_eq!(arrivals.pop(), Some(1));
     }
 
     #[tokio::test]

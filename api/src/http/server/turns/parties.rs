@@ -40,6 +40,11 @@ impl<W: Default> Parties<W> {
         self.order.len()
     }
 
+    /// The work of a party.
+    pub(super) fn work(&self, party: Party) -> Option<&W> {
+        self.accounts.get(&party).map(|account| &account.work)
+    }
+
     /// The work of a party, to which something is added.
     pub(super) fn work_mut(&mut self, party: Party) -> &mut W {
         let account = self.accounts.entry(party).or_default();
