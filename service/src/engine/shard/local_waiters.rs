@@ -32,6 +32,8 @@ pub(super) struct WaiterOrigin {
     pub(super) origin: Arc<Origin>,
     /// The owner of the future grant.
     pub(super) owner: Owner,
+    /// Whether the caller was answered with an error, although the row is still in the queue.
+    pub(super) has_failed: bool,
 }
 
 /// A waiter that has reached its deadline.
@@ -87,7 +89,7 @@ impl LocalWaiters {
         *self.per_key.entry(request.id.clone()).or_insert(0) += 1;
         let origin = match (request.origin, &request.command) {
             (Some(origin), Command::Acquire(acquire)) => {
-                Some(WaiterOrigin { origin, owner: acquire.owner.clone() })
+                Some(WaiterOrigin { origin, owner: acquire.owner.clone(), has_failed: false })
             }
             _ => None,
         };
@@ -164,7 +166,11 @@ impl LocalWaiters {
 
     /// Answers a waiter with an error at once. Its row stays.
     pub(super) fn fail(&mut self, request_id: RequestId, error: Unavailable) {
-        if let Some(sender) = self.drop_caller(request_id) {
+        let Some(waiter) = self.by_request.get_mut(&request_id) else { return };
+        if let Some(sender) = waiter.reply.take() {
+            if let Some(origin) = &mut waiter.origin {
+                origin.has_failed = true;
+            }
             // The receiver is gone if the caller has hung up.
             sender.send(Err(error));
         }

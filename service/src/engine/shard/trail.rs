@@ -2,7 +2,7 @@
 
 mod ends;
 
-use super::local_waiters::LocalWaiters;
+use super::local_waiters::{LocalWaiters, WaiterOrigin};
 use crate::{
     audit::{AuditEvent, AuditLog, AuditRecord, Origin},
     domain::{
@@ -12,8 +12,14 @@ use crate::{
     engine::pending_request::PendingRequest,
 };
 
-/// The origin of a request and the owner that it names.
-type RequestCaller<'a> = Option<(&'a Origin, &'a Owner)>;
+/// The caller of an acquire.
+#[derive(Debug, Clone, Copy)]
+struct Caller<'a> {
+    origin: &'a Origin,
+    owner: &'a Owner,
+    /// Whether the caller was answered with an error before.
+    has_failed: bool,
+}
 
 /// The status of the answer to a caller that was answered before the outcome of its command was known.
 const FAILED: u16 = 503;
@@ -59,16 +65,17 @@ pub(super) fn record(log: &AuditLog, change: &Change<'_>, waiters: &LocalWaiters
         }
     }
     for (request_id, reply) in &change.effects.answered {
-        recorder.record_answer(recorder.caller(*request_id), reply, false);
+        recorder.record_answer(recorder.caller(*request_id), reply);
     }
     recorder.record_other_ends();
 }
 
 /// The caller of an acquire, if it has this id.
-fn caller_of(request: &PendingRequest, request_id: RequestId) -> RequestCaller<'_> {
+fn caller_of(request: &PendingRequest, request_id: RequestId) -> Option<Caller<'_>> {
     match request.asked() {
         Command::Acquire(acquire) if acquire.request_id == request_id => {
-            request.origin.as_deref().map(|origin| (origin, &acquire.owner))
+            let origin = request.origin.as_deref()?;
+            Some(Caller { origin, owner: &acquire.owner, has_failed: request.has_failed() })
         }
         _ => None,
     }
@@ -104,10 +111,14 @@ impl<'a> Recorder<'a> {
         self.status(usual, request.has_failed())
     }
 
-    /// The origin of a waiter's request and its owner. A waiter that this change has put into the queue is not yet
-    /// registered.
-    fn caller(&self, request_id: RequestId) -> RequestCaller<'a> {
-        let waiter = self.waiters.origin(request_id).map(|waiter| (&*waiter.origin, &waiter.owner));
+    /// The caller of a waiter. A waiter that this change has put into the queue is not yet registered.
+    fn caller(&self, request_id: RequestId) -> Option<Caller<'a>> {
+        let waiter = self.waiters.origin(request_id);
+        let waiter = waiter.map(|WaiterOrigin { origin, owner, has_failed }| Caller {
+            origin,
+            owner,
+            has_failed: *has_failed,
+        });
         waiter.or_else(|| self.change.requests.iter().find_map(|request| caller_of(request, request_id)))
     }
 
@@ -130,12 +141,9 @@ impl<'a> Recorder<'a> {
         let origin = request.origin.as_deref();
         match (request.asked(), reply) {
             (Command::Acquire(acquire), _) => {
-                let caller = origin.map(|origin| (origin, &acquire.owner));
-                self.record_answer(caller, reply, request.has_failed());
+                self.record_answer(caller_of(request, acquire.request_id), reply);
             }
-            (Command::Leave { request_id, .. }, _) => {
-                self.record_answer(self.caller(*request_id), reply, false);
-            }
+            (Command::Leave { request_id, .. }, _) => self.record_answer(self.caller(*request_id), reply),
             (Command::Release(_) | Command::ForceRelease(_), Reply::Released(_)) => {
                 self.record_end_by(request, self.status_of(request, 200));
             }
@@ -151,19 +159,20 @@ impl<'a> Recorder<'a> {
     }
 
     /// Records the answer to an acquire, given at once or after a wait. A grant that existed before is not recorded
-    /// again. `has_failed` says that the caller was answered with an error before.
-    fn record_answer(&mut self, caller: RequestCaller<'a>, reply: &Reply, has_failed: bool) {
+    /// again.
+    fn record_answer(&mut self, caller: Option<Caller<'a>>, reply: &Reply) {
+        let has_failed = caller.is_some_and(|caller| caller.has_failed);
+        let origin = caller.map(|caller| caller.origin);
         match reply {
-            Reply::Granted(view) => self.record_grant(caller, view, self.status(200, has_failed)),
+            Reply::Granted(view) => self.record_grant(origin, view, self.status(200, has_failed)),
             Reply::Refused(Refusal::NotGranted(not_granted)) if self.change.is_answered => {
-                let origin = caller.map(|(origin, _)| origin);
                 let reason = match not_granted.reason {
                     NotGrantedReason::NoWait => "no_wait",
                     NotGrantedReason::TimedOut => "timed_out",
                     NotGrantedReason::GuardedTransaction => "guarded_transaction",
                 };
                 self.log.record(&AuditRecord {
-                    owner: caller.map(|(_, owner)| owner),
+                    owner: caller.map(|caller| caller.owner),
                     status: self.status(423, has_failed),
                     reason: Some(reason),
                     ..self.new_record(AuditEvent::Refused, origin, self.kind())
@@ -173,7 +182,7 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    fn record_grant(&mut self, caller: RequestCaller<'a>, view: &LockView, status: Option<u16>) {
+    fn record_grant(&mut self, origin: Option<&'a Origin>, view: &LockView, status: Option<u16>) {
         let Some(held) = &view.held else { return };
         let Some(index) = self.granted.iter().position(|version| *version == held.version) else { return };
         self.granted.swap_remove(index);
@@ -184,7 +193,7 @@ impl<'a> Recorder<'a> {
             version: Some(held.version),
             fencing_token: Some(Token(view.fencing_token.0 + self.change.raised)),
             status,
-            ..self.new_record(AuditEvent::Granted, caller.map(|(origin, _)| origin), kind)
+            ..self.new_record(AuditEvent::Granted, origin, kind)
         });
     }
 }

@@ -145,6 +145,23 @@ async fn a_change_that_is_lost_after_its_caller_was_answered_503_is_not_recorded
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_waiter_that_leaves_after_its_caller_was_answered_503_is_recorded_with_that_status() {
+    let audited = Audited::new();
+    let Replica { store, .. } = &audited.replica;
+    hold(&audited.replica, "a", false).await;
+    let wait = async {
+        let slow = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            store.commit_ms.store(6_000, Ordering::Relaxed);
+        };
+        let (acquired, ()) = tokio::join!(as_request("1", audited.replica.acquire("a", 1_000)), slow);
+        assert!(matches!(acquired, Err(ServiceError::Unavailable(Unavailable::UnknownOutcome))));
+        store.commit_ms.store(0, Ordering::Relaxed);
+    };
+    assert_eq!(audited.added(wait).await, ["refused a 1 503 timed_out"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_grant_that_ends_during_its_transaction_is_recorded_once_with_its_caller() {
     let audited = Audited::new();
     let replica = &audited.replica;
