@@ -32,8 +32,9 @@ pub(super) type CheckTurns = OneAtATime<CheckLines>;
 /// The checks that wait.
 #[derive(Debug)]
 pub(super) struct CheckLines {
-    /// The number of checks.
+    /// The number of checks, and of those that took a token that is not known.
     checks: usize,
+    new: usize,
     remembered: Line<Option<Tenant>>,
     known: KnownAddresses,
     clients: Line<Option<IpAddr>>,
@@ -42,7 +43,7 @@ pub(super) struct CheckLines {
 impl Default for CheckLines {
     fn default() -> Self {
         let (remembered, clients) = (Line::new(MOST_REMEMBERED), Line::new(MOST_WAITING));
-        Self { checks: 0, remembered, known: KnownAddresses::default(), clients }
+        Self { checks: 0, new: 0, remembered, known: KnownAddresses::default(), clients }
     }
 }
 
@@ -59,11 +60,20 @@ impl Lines for CheckLines {
 
     fn pop(&mut self) -> Option<Waiter> {
         self.checks = self.checks.wrapping_add(1);
-        let Self { remembered, known, clients, .. } = self;
-        match self.checks % 4 {
-            1 | 3 => remembered.pop().or_else(|| known.pop()).or_else(|| clients.pop()),
-            2 => known.pop().or_else(|| clients.pop()).or_else(|| remembered.pop()),
-            _ => clients.pop().or_else(|| known.pop()).or_else(|| remembered.pop()),
+        let remembered = if self.checks % 2 == 1 { self.remembered.pop() } else { None };
+        remembered.or_else(|| self.pop_new()).or_else(|| self.remembered.pop())
+    }
+}
+
+impl CheckLines {
+    /// Takes one who waits for the check of a token that is not known.
+    fn pop_new(&mut self) -> Option<Waiter> {
+        self.new = self.new.wrapping_add(1);
+        let Self { new, known, clients, .. } = self;
+        if *new % 2 == 1 {
+            known.pop().or_else(|| clients.pop())
+        } else {
+            clients.pop().or_else(|| known.pop())
         }
     }
 }
@@ -177,7 +187,7 @@ mod tests {
             wait(&turns, party, name, &done).await;
         }
         drop(first);
-        assert_eq!(all(&turns, &order).await, [100, 200, 130, 0, 101, 1, 2, 3, 4, 5]);
+        assert_eq!(all(&turns, &order).await, [100, 0, 200, 1, 130, 2, 101, 3, 4, 5]);
         assert!(turns.take(&client(0)).await.is_ok());
     }
 }

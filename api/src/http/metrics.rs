@@ -19,7 +19,7 @@ pub(crate) const REQUEST_DURATION_SECONDS: &str = "db_locks_http_request_duratio
 /// The open client connections, and their limit.
 const CONNECTIONS: &str = "db_locks_http_connections";
 const CONNECTIONS_LIMIT: &str = "db_locks_http_connections_limit";
-/// Counts connections that were refused because of the limit.
+/// Counts connections that were refused because too many are open or begin.
 const CONNECTIONS_REFUSED_TOTAL: &str = "db_locks_http_connections_refused_total";
 
 /// The label of requests that match no route.
@@ -147,7 +147,10 @@ impl ConnectionMetrics {
     pub(crate) fn new(limit: usize) -> Self {
         describe_gauge!(CONNECTIONS, "Open connections of clients");
         describe_gauge!(CONNECTIONS_LIMIT, "The most connections of clients");
-        describe_counter!(CONNECTIONS_REFUSED_TOTAL, "Connections refused because the limit was reached");
+        describe_counter!(
+            CONNECTIONS_REFUSED_TOTAL,
+            "Connections refused because too many are open or begin"
+        );
         #[expect(clippy::cast_precision_loss, reason = "a gauge of at most some hundred thousand")]
         gauge!(CONNECTIONS_LIMIT).set(limit as f64);
         Self { open: gauge!(CONNECTIONS), refused: counter!(CONNECTIONS_REFUSED_TOTAL) }

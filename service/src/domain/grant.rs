@@ -67,6 +67,13 @@ impl Grant {
         }
     }
 
+    /// Forgets that the audit log has the end of the lease, since what ends the grant now changes more than the grant.
+    pub fn forget_recorded_expiry(&mut self) {
+        if self.request_id == RequestId::EXPIRY_RECORDED {
+            self.request_id = RequestId::NONE;
+        }
+    }
+
     /// Cuts a lease that would last longer than it was granted for, because the database's clock has stepped back.
     /// Returns whether the lease was cut.
     pub const fn cut_after_step_back(&mut self, now: Now) -> bool {

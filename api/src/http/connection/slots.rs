@@ -44,7 +44,7 @@ impl Taker for Client {
     fn most(&self, free: usize, taken: &BTreeMap<Self, usize>) -> usize {
         let unknown = taken.get(&Self::Unknown).copied().unwrap_or_default();
         let most = match self {
-            // What those without a credential have lowers the share of no tenant, while some are left.
+            // What those without a credential have lowers the share of no tenant, while enough are free.
             Self::Tenant(_) => (7 * (free + unknown)).min(15 * free),
             Self::NewFrom(_) => free,
             Self::Unknown => OF_UNKNOWN * free,
@@ -89,7 +89,11 @@ impl Slots {
             None => [Client::Tenant(party.settled()), Client::NewFrom(network)].map(Some),
         };
         let mut share = self.room.share_of(takers);
-        share.grow_to(1).then(|| Arc::new(Slot { place: Place::new(share), listed: None }))
+        if share.grow_to(1) {
+            return Some(Arc::new(Slot { place: Place::new(share), listed: None }));
+        }
+        // An address that is known is not worse off than one that is not.
+        self.by_client.then(|| self.take_as_unknown(network)).flatten()
     }
 
     /// Takes a slot for a connection without a credential, if need be that of another one.

@@ -59,6 +59,8 @@ struct Arrival {
     party: LastParty,
     slot: Arc<Slot>,
     on_loopback: bool,
+    /// A stop waits for all who have this.
+    phase: watch::Receiver<Phase>,
 }
 
 /// The thread that accepts connections, and the task that begins them. They end on drop.
@@ -101,7 +103,8 @@ impl<S: HttpService> Acceptor<S> {
             tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a socket could not be tuned");
         }
         party.set_slot(&slot);
-        arrivals.push(party.get(), Arrival { tcp, peer, party, slot, on_loopback });
+        let phase = self.phase.subscribe();
+        arrivals.push(party.get(), Arrival { tcp, peer, party, slot, on_loopback, phase });
     }
 
     fn refuse(&self, tcp: net::TcpStream, reason: Unavailable) {
@@ -133,7 +136,7 @@ impl<S: HttpService> Acceptor<S> {
         }
     }
 
-    fn begin(&self, Arrival { tcp, peer, party, slot, on_loopback }: Arrival) {
+    fn begin(&self, Arrival { tcp, peer, party, slot, on_loopback, phase }: Arrival) {
         let tcp = match TcpStream::from_std(tcp) {
             Ok(tcp) => tcp,
             Err(error) => {
@@ -144,14 +147,7 @@ impl<S: HttpService> Acceptor<S> {
         let (protocols, service) = (self.protocols.clone(), self.service.clone());
         let counted = (slot, self.metrics.opened());
         // Panics of handlers become answers. A panic elsewhere ends only this connection.
-        tokio::spawn(client::serve(
-            protocols,
-            (tcp, peer, party),
-            on_loopback,
-            service,
-            self.phase.subscribe(),
-            counted,
-        ));
+        tokio::spawn(client::serve(protocols, (tcp, peer, party), on_loopback, service, phase, counted));
     }
 }
 
@@ -202,10 +198,11 @@ mod tests {
         let clients = connect(listener.local_addr().unwrap(), CLIENTS);
         let acceptor = acceptor();
         let _accepting = acceptor.accept_on(vec![listener]).unwrap();
+        let tasks = Handle::current().metrics().num_alive_tasks();
         let mut begun = 0;
         while begun < CLIENTS {
             yield_now().await;
-            let now = acceptor.phase.receiver_count();
+            let now = Handle::current().metrics().num_alive_tasks() - tasks;
             assert!(now - begun <= IN_A_ROW, "{} were begun in a row", now - begun);
             begun = now;
         }
@@ -239,6 +236,20 @@ mod tests {
         let meanwhile = polls.load(Ordering::Relaxed) - before;
         assert!(meanwhile < 2 * TASKS, "{meanwhile} others were polled meanwhile");
         drop(clients);
+    }
+
+    /// Otherwise its client would see a reset, and not that the service stops.
+    #[tokio::test]
+    async fn a_stop_waits_for_a_connection_that_has_not_begun() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let clients = connect(listener.local_addr().unwrap(), 1);
+        let (acceptor, arrivals) = (acceptor(), Arrivals::new(1));
+        let (tcp, peer) = listener.accept().await.unwrap();
+        acceptor.admit(tcp.into_std().unwrap(), peer, true, &arrivals);
+        assert_eq!(acceptor.phase.receiver_count(), 1);
+        acceptor.begin(arrivals.next().await);
+        drop(clients);
+        acceptor.phase.closed().await;
     }
 
     #[tokio::test]

@@ -63,7 +63,8 @@ impl KeyChange {
         Ok(Verdict::Reply(Reply::Done))
     }
 
-    /// Notes that a command ended a grant. If it is on record already that the lease has expired, a release ends nothing.
+    /// Notes that a command ended a grant. If it is on record already that the lease has expired, a release ends nothing:
+    /// one that changes more than the grant has taken that mark away.
     pub(super) fn note_end_by(&mut self, grant: &Grant, how: EndReason, is_early: bool) {
         if grant.request_id == RequestId::EXPIRY_RECORDED && how == EndReason::Released {
             return;

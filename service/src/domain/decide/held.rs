@@ -126,6 +126,9 @@ impl KeyChange {
         target.edit_data(ending.data);
         let grant = target.grant_mut();
         let deletes = ending.delete_lock || grant.delete_on_release;
+        if deletes || *ending.data != DataEdit::Keep {
+            grant.forget_recorded_expiry();
+        }
         if is_busy {
             // The lock is deleted when the release is finished later.
             grant.delete_on_release = deletes;

@@ -14,7 +14,7 @@ use super::{MemoryStore, Replica, deliver, id, memory_store::Fault, options, req
 use crate::{
     AcquireRequest, Delivery, ServiceError, Unavailable,
     audit::{AuditLog, AuditOutput, Origin},
-    domain::{Command, DataEdit, ForcedRelease, Kind, Reason, Version},
+    domain::{Command, DataEdit, ForcedRelease, Kind, Reason, Release, Version},
     engine::ids,
 };
 
@@ -199,6 +199,24 @@ async fn a_grant_whose_expiry_is_recorded_is_not_recorded_as_released() {
     assert_eq!(audited.added(noted).await, ["expired a - - -"]);
     let release = async { audited.replica.release("a", version).await.unwrap() };
     assert_eq!(audited.added(release).await, Vec::<String>::new());
+}
+
+/// What such a release changes besides is on record.
+#[tokio::test(start_paused = true)]
+async fn a_grant_whose_expiry_is_recorded_is_recorded_as_released_if_that_deletes_the_lock_or_changes_data() {
+    let audited = Audited::new();
+    let changes = [(true, DataEdit::Keep), (false, DataEdit::Delete)];
+    for (key, (delete_lock, data)) in ["a", "b"].into_iter().zip(changes) {
+        let short = AcquireRequest { lease_ms: Some(1_000), ..request(0) };
+        let version = deliver(audited.replica.service.acquire(id(key), short).await.unwrap());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let note = Command::NoteExpiry { version };
+        audited.replica.engine.shared.execute_all(vec![id(key)], &note).await;
+        let release = Release { kind: Kind::Mutex, version, data, delete_lock };
+        let release = async { audited.replica.service.release(id(key), release).await.unwrap() };
+        let added = audited.added(as_request("1", release)).await;
+        assert_eq!(added, [format!("released {key} 1 200 -")]);
+    }
 }
 
 /// Commands that arrive together are decided together.

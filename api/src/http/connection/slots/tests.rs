@@ -187,6 +187,26 @@ fn clients_without_a_credential_keep_no_client_of_a_large_tenant_from_connecting
     assert!(slots.take(Party::for_test(2).newcomers(), from(6_000)).is_some());
 }
 
+/// One hostile tenant must not keep clients out because their addresses are known.
+#[test]
+fn a_known_address_is_not_worse_off_than_a_new_one() {
+    let mut hostile = Clients::of(2_000);
+    let (slots, tenant) = (hostile.slots.clone(), Party::for_test(2));
+    let kept: Vec<_> =
+        (0..1_000).filter_map(|number| slots.take(tenant.newcomers(), from(number % 20))).collect();
+    for slot in &kept {
+        slot.set_tenant(tenant);
+    }
+    for peer in 6_000..6_040 {
+        hostile.fill(peer);
+        hostile.show_credential(1);
+    }
+    let free = slots.free();
+    assert!(free < kept.len() / 7, "{free} free are too few for one more of so large a tenant");
+    assert!(slots.take(Party::newcomers_for_test(), from(2_000)).is_some());
+    assert!(slots.take(tenant.newcomers(), from(1)).is_some());
+}
+
 #[test]
 fn without_credentials_a_client_may_take_all_slots() {
     let slots = Slots::new(8, false);
