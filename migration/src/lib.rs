@@ -29,7 +29,7 @@ pub struct Migration {
     /// A migration is compatible with programs that do not know it if it only adds: a table, an index, a column with a
     /// default that they need not read. It is breaking if what they write would be wrong or incomplete afterwards, or if it
     /// changes a type of rows that they send: a new type gets a new name. Replicas of the older version go on serving while
-    /// a compatible migration is applied; after a breaking one they refuse writes.
+    /// a compatible migration is applied, except on SQLite while it copies a table; after a breaking one they refuse writes.
     pub oldest: Option<&'static str>,
     /// Applies it.
     pub up: Sql,

@@ -5,6 +5,7 @@ mod client_body;
 mod in_flight;
 mod newcomers;
 mod party;
+mod phase;
 mod slots;
 mod unconfirmed;
 
@@ -12,7 +13,7 @@ use std::{
     fmt,
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
@@ -22,28 +23,17 @@ use db_locks_service::access::Identity;
 use tokio::sync::{Notify, watch};
 
 pub use self::client_body::ClientBody;
-pub(super) use self::in_flight::InFlight;
+pub(super) use self::in_flight::{InFlight, RequestCounts};
 pub(crate) use self::unconfirmed::Unconfirmed;
 pub(super) use self::{
     newcomers::Newcomers,
     party::{GROUPS, LastParty, Party},
+    phase::Phase,
     slots::{Slot, Slots},
+    unconfirmed::UnconfirmedGrants,
 };
 use super::own_room::OwnRoom;
 use crate::auth::ClientCertificate;
-
-/// The phase of the service: serving, or a step of its shutdown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Phase {
-    /// The service serves.
-    Serving,
-    /// The service shuts down: each answer is the last one on its connection.
-    Draining,
-    /// Connections without a request are closed.
-    Closing,
-    /// All connections are closed.
-    Ended,
-}
 
 /// The state of a client's connection, shared by its socket and its requests.
 pub(super) struct Connection {
@@ -56,19 +46,8 @@ pub(super) struct Connection {
     certificate: Option<Arc<ClientCertificate>>,
     /// The `Host` of the first accepted request. Later requests with the same `Host` need no check.
     accepted_host: OnceLock<HeaderValue>,
-    /// Number of requests that have arrived.
-    requests: AtomicUsize,
-    /// Number of requests whose answer is not complete.
-    in_flight: AtomicUsize,
-    /// Whether the client has had the time to send further requests on another connection.
-    is_left: AtomicBool,
-    /// Number of requests in flight that arrived in spite of that. Nothing waits for their answers.
-    late: AtomicUsize,
-    /// Whether [`Self::unconfirmed`] is not empty. It saves taking the lock at every flush.
-    has_unconfirmed: AtomicBool,
-    /// The grants whose answers are in the write buffer and not written to the kernel yet. The number of answers that fit into
-    /// the buffer is the bound.
-    unconfirmed: Mutex<Vec<Unconfirmed>>,
+    requests: RequestCounts,
+    unconfirmed: UnconfirmedGrants,
     own_room: OwnRoom,
     /// Whether a request's body was not read to its end.
     has_left_body: AtomicBool,
@@ -100,12 +79,8 @@ impl Connection {
             phase,
             certificate: certificate.map(Arc::new),
             accepted_host: OnceLock::new(),
-            requests: AtomicUsize::new(0),
-            in_flight: AtomicUsize::new(0),
-            is_left: AtomicBool::new(false),
-            late: AtomicUsize::new(0),
-            has_unconfirmed: AtomicBool::new(false),
-            unconfirmed: Mutex::new(Vec::new()),
+            requests: RequestCounts::default(),
+            unconfirmed: UnconfirmedGrants::default(),
             own_room: OwnRoom::of(peer),
             has_left_body: AtomicBool::new(false),
             unread: AtomicUsize::new(0),
@@ -219,61 +194,19 @@ impl Connection {
         self.accepted_host.get() == Some(host)
     }
 
+    /// The numbers of requests.
+    pub(super) const fn requests(&self) -> &RequestCounts {
+        &self.requests
+    }
+
+    /// The grants whose answers are not written yet.
+    pub(super) const fn unconfirmed(&self) -> &UnconfirmedGrants {
+        &self.unconfirmed
+    }
+
     /// Remembers an accepted `Host`.
     pub(super) fn accept_host(&self, host: &HeaderValue) {
         let _ = self.accepted_host.set(host.clone());
-    }
-
-    /// Keeps a grant until its answer is written or the connection ends.
-    pub(super) fn confirm_when_written(&self, grant: Unconfirmed) {
-        self.unconfirmed().push(grant);
-        self.has_unconfirmed.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether a grant's answer is not written yet.
-    pub(super) fn has_unconfirmed(&self) -> bool {
-        self.has_unconfirmed.load(Ordering::Relaxed)
-    }
-
-    /// Marks the grants in the buffer as delivered: the buffer has been written to an open connection.
-    pub(super) fn written(&self) {
-        self.has_unconfirmed.store(false, Ordering::Relaxed);
-        self.unconfirmed().drain(..).for_each(Unconfirmed::delivered);
-    }
-
-    /// Releases the grants whose answers were not written when the connection ended.
-    pub(super) fn ended(&self) {
-        self.has_unconfirmed.store(false, Ordering::Relaxed);
-        self.unconfirmed().clear();
-    }
-
-    fn unconfirmed(&self) -> MutexGuard<'_, Vec<Unconfirmed>> {
-        self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Number of requests that have arrived so far.
-    pub(super) fn requests(&self) -> usize {
-        self.requests.load(Ordering::Relaxed)
-    }
-
-    /// The number of requests that are in flight.
-    pub(super) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// Counts requests that arrive from now on as late.
-    pub(super) fn leave(&self) {
-        self.is_left.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether requests are in flight that are not late.
-    pub(super) fn has_awaited(&self) -> bool {
-        self.in_flight() > self.late.load(Ordering::Relaxed)
-    }
-
-    /// Whether a request is being answered.
-    pub(super) fn is_busy(&self) -> bool {
-        self.in_flight() > 0
     }
 }
 
@@ -304,7 +237,7 @@ impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
             .field("on_loopback", &self.on_loopback)
-            .field("in_flight", &self.in_flight)
+            .field("requests", &self.requests)
             .finish_non_exhaustive()
     }
 }

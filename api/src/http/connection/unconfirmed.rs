@@ -1,6 +1,12 @@
 //! Grants whose answers are not written yet.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use db_locks_service::Delivery;
 
@@ -22,11 +28,49 @@ impl Unconfirmed {
     }
 
     /// Confirms the grant: its answer was written to an open connection.
-    pub(super) fn delivered(self) {
+    fn delivered(self) {
         // Nothing clones an answer's extensions, so this is the only reference.
         if let Some(delivery) = Arc::into_inner(self.0) {
             delivery.delivered();
         }
+    }
+}
+
+/// The grants of a connection whose answers are in the write buffer and not written to the kernel yet. The number of answers that fit
+/// into the buffer is the bound.
+#[derive(Debug, Default)]
+pub(in crate::http) struct UnconfirmedGrants {
+    /// Whether there are grants. It saves taking the lock at every flush.
+    exist: AtomicBool,
+    grants: Mutex<Vec<Unconfirmed>>,
+}
+
+impl UnconfirmedGrants {
+    /// Keeps a grant until its answer is written or the connection ends.
+    pub(in crate::http) fn confirm_when_written(&self, grant: Unconfirmed) {
+        self.grants().push(grant);
+        self.exist.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a grant's answer is not written yet.
+    pub(in crate::http) fn exist(&self) -> bool {
+        self.exist.load(Ordering::Relaxed)
+    }
+
+    /// Marks the grants in the buffer as delivered: the buffer has been written to an open connection.
+    pub(in crate::http) fn written(&self) {
+        self.exist.store(false, Ordering::Relaxed);
+        self.grants().drain(..).for_each(Unconfirmed::delivered);
+    }
+
+    /// Releases the grants whose answers were not written when the connection ended.
+    pub(in crate::http) fn ended(&self) {
+        self.exist.store(false, Ordering::Relaxed);
+        self.grants().clear();
+    }
+
+    fn grants(&self) -> MutexGuard<'_, Vec<Unconfirmed>> {
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

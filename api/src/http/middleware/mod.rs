@@ -3,6 +3,7 @@
 //! It is around the router instead of in it, since a layer of the router wraps each route and costs each request two
 //! allocations.
 
+mod finish;
 mod head;
 mod host;
 mod large;

@@ -1,4 +1,4 @@
-//! Answers a request: authenticates the caller, calls the handler, catches a panic, and counts and logs the answer.
+//! Answers a request: authenticates the caller, calls the handler, and catches a panic.
 
 use std::{
     any::Any,
@@ -8,40 +8,29 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Instant,
 };
 
 use axum::{
     extract::Request,
-    http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use db_locks_service::{LogLimit, access::Identity, audit::Origin};
+use db_locks_service::{access::Identity, audit::Origin};
 use tower::Service;
-use tracing::{Span, debug, error, warn};
+use tracing::Span;
 
 use super::{
+    finish::Answering,
     shared::{RouteCheck, Shared},
     waiter::Waiter,
 };
 use crate::{
-    auth::{AccessRule, CredentialCheck, CredentialLookup, RECHECK_AFTER},
+    auth::{CredentialCheck, CredentialLookup, RECHECK_AFTER},
     http::{
         OwnRoom,
         connection::{Connection, Unconfirmed},
-        metrics::RouteIndex,
-        request_id::REQUEST_ID,
     },
     problem::Problem,
 };
-
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
-
-/// Makes a browser ask for a password. It is a header of its own, since Chromium ignores what follows an unknown scheme.
-const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"db-locks\", charset=\"UTF-8\"");
-
-static UNAVAILABLE: LogLimit = LogLimit::new();
-static FAILED: LogLimit = LogLimit::new();
 
 /// The state of a request.
 pub(super) enum Inner<S: Service<Request>> {
@@ -109,37 +98,11 @@ pub(super) fn enter_as<S: Service<Request>>(
     Inner::Route(service.call(request), Some(identity))
 }
 
-/// Who reads the body of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BodyUse {
-    /// The request has no body.
-    None,
-    /// No handler reads it.
-    Unread,
-    /// The handler reads it, unless the route lacks the method.
-    ForTheRoute,
-}
-
-impl BodyUse {
-    /// No handler is called.
-    pub(super) fn unread(self) -> Self {
-        if self == Self::None { Self::None } else { Self::Unread }
-    }
-}
-
 /// A request that is being answered.
 pub(super) struct ResponseFuture<S: Service<Request>> {
     pub(super) inner: Inner<S>,
-    /// `None` once it is in the answer.
-    pub(super) id: Option<HeaderValue>,
-    pub(super) route: RouteIndex,
-    pub(super) method: Method,
-    pub(super) body: BodyUse,
+    pub(super) answering: Answering,
     pub(super) span: Span,
-    pub(super) shared: Arc<Shared>,
-    /// The client's address without what it can choose itself.
-    pub(super) network: IpAddr,
-    pub(super) began: Instant,
     /// The origin of the request, if the audit log is on.
     pub(super) origin: Option<Arc<Origin>>,
     /// Checks the credential again before a grant.
@@ -159,11 +122,11 @@ where
         }
         if let Inner::CredentialRecheck(_) = this.inner {
             let response = ready!(this.poll_recheck(cx));
-            return Poll::Ready(Ok(this.finish(response)));
+            return Poll::Ready(Ok(this.answering.finish(response)));
         }
         let response = ready!(this.poll_response(cx));
         match this.recheck_credential(response) {
-            Ok(response) => Poll::Ready(Ok(this.finish(response))),
+            Ok(response) => Poll::Ready(Ok(this.answering.finish(response))),
             Err(recheck) => {
                 this.inner = Inner::CredentialRecheck(recheck);
                 self.poll(cx)
@@ -184,16 +147,23 @@ where
             (Ok(identity), Some(request)) => {
                 let origin = self.origin.as_ref();
                 lookup.connection.set_bearer(&identity);
-                enter_as(&mut lookup.service, &self.shared, identity, request, &lookup.route_check, origin)
+                enter_as(
+                    &mut lookup.service,
+                    &self.answering.shared,
+                    identity,
+                    request,
+                    &lookup.route_check,
+                    origin,
+                )
             }
             (Err(problem), _) => {
-                self.shared.refused(&lookup.connection, self.origin.as_ref(), &problem);
+                self.answering.shared.refused(&lookup.connection, self.origin.as_ref(), &problem);
                 Inner::Refused(Some(problem))
             }
             (Ok(_), None) => Inner::Refused(None),
         };
         if matches!(next, Inner::Refused(_)) {
-            self.body = self.body.unread();
+            self.answering.body = self.answering.body.unread();
         }
         self.inner = next;
         Poll::Ready(())
@@ -242,20 +212,22 @@ impl<S: Service<Request>> ResponseFuture<S> {
     /// Withholds a grant after a wait until its credential is checked again. If the credential has ended, the answer is dropped,
     /// which releases the grant.
     fn recheck_credential(&self, response: Response) -> Result<Response, Box<CredentialRecheck>> {
-        let (Some(waiter), Some(authentication)) = (&self.waiter, &self.shared.authentication) else {
+        let (Some(waiter), Some(authentication)) = (&self.waiter, &self.answering.shared.authentication)
+        else {
             return Ok(response);
         };
         let Inner::Route(_, Some(before)) = &self.inner else { return Ok(response) };
-        if response.extensions().get::<Unconfirmed>().is_none() || self.began.elapsed() < RECHECK_AFTER {
+        if response.extensions().get::<Unconfirmed>().is_none()
+            || self.answering.began.elapsed() < RECHECK_AFTER
+        {
             return Ok(response);
         }
-        let path = self.shared.metrics.path(self.route);
-        match waiter.check(authentication, path, AccessRule::of(path, &self.method)) {
+        match waiter.check(authentication, self.answering.path(), self.answering.rule()) {
             CredentialCheck::Open => Ok(response),
             CredentialCheck::Known(now) => Ok(self.grant_to(before, &now, response)),
             CredentialCheck::Refused(problem) => Ok(self.withhold(Some(response), problem)),
             CredentialCheck::LookUp(lookup) => {
-                let answer = look_up(Arc::clone(&self.shared), lookup, self.network);
+                let answer = look_up(Arc::clone(&self.answering.shared), lookup, self.answering.network);
                 let before = Arc::clone(before);
                 Err(Box::new(CredentialRecheck { answer, before, granted: Some(response) }))
             }
@@ -281,62 +253,6 @@ impl<S: Service<Request>> ResponseFuture<S> {
     }
 
     fn authentication_failed(&self, problem: &Problem) {
-        self.shared.authentication_failed(self.origin.as_ref(), problem);
-    }
-
-    /// Counts and logs an answer, and adds the headers that every answer has.
-    fn finish(&mut self, response: Response) -> Response {
-        let mut response = self.shared.large_answers.admit(response, self.network);
-        let id = self.id.take().unwrap_or(HeaderValue::from_static("-"));
-        let took = self.began.elapsed();
-        self.shared.metrics.answered(self.route, &self.method, response.status(), took);
-        self.log(&response, &id, took.as_millis());
-        if self.is_left_unread(response.status()) {
-            // hyper will close the connection, and a client that reuses connections must know.
-            response.headers_mut().insert(header::CONNECTION, CLOSE);
-        }
-        if response.status() == StatusCode::UNAUTHORIZED && self.is_page() {
-            response.headers_mut().append(header::WWW_AUTHENTICATE, BASIC);
-        }
-        response.headers_mut().insert(REQUEST_ID, id);
-        response
-    }
-
-    /// Whether people open this route in a browser.
-    fn is_page(&self) -> bool {
-        AccessRule::of(self.shared.metrics.path(self.route), &self.method) == AccessRule::Documents
-    }
-
-    /// Whether a part of the request's body may not have been read.
-    fn is_left_unread(&self, status: StatusCode) -> bool {
-        match self.body {
-            BodyUse::None => false,
-            BodyUse::Unread => true,
-            BodyUse::ForTheRoute => matches!(
-                status,
-                StatusCode::FORBIDDEN
-                    | StatusCode::METHOD_NOT_ALLOWED
-                    | StatusCode::REQUEST_TIMEOUT
-                    | StatusCode::PAYLOAD_TOO_LARGE
-            ),
-        }
-    }
-
-    fn log(&self, response: &Response, id: &HeaderValue, duration_ms: u128) {
-        let (request_id, method) = (id.to_str().unwrap_or_default(), &self.method);
-        let (route, status) = (self.shared.metrics.path(self.route), response.status().as_u16());
-        // During an outage all requests have the same cause.
-        if status == 503
-            && let Some(left_out) = UNAVAILABLE.pass()
-        {
-            warn!(request_id, %method, route, status, duration_ms, left_out, "a request could not be served now");
-        } else if status >= 500
-            && status != 503
-            && let Some(left_out) = FAILED.pass()
-        {
-            error!(request_id, %method, route, status, duration_ms, left_out, "a request failed");
-        } else {
-            debug!(request_id, %method, route, status, duration_ms, "answered");
-        }
+        self.answering.shared.authentication_failed(self.origin.as_ref(), problem);
     }
 }

@@ -86,7 +86,7 @@ impl AnswerBody {
 
     fn last_piece_taken(&mut self) {
         if let (Some(grant), Some(in_flight)) = (self.grant.take(), &self.in_flight) {
-            in_flight.connection().confirm_when_written(grant);
+            in_flight.connection().unconfirmed().confirm_when_written(grant);
         }
     }
 }

@@ -123,7 +123,7 @@ async fn speak<S: HttpService>(
                 }
             };
             // Its streams end now, all at once.
-            protocols.turns.note(client.in_flight() / STREAMS_OF_REQUEST);
+            protocols.turns.note(client.requests().in_flight() / STREAMS_OF_REQUEST);
             ended
         }
     }
@@ -137,7 +137,7 @@ async fn run_http1<C: Future>(
 ) -> C::Output {
     poll_fn(|cx| {
         busy.set_party(client.parties());
-        busy.poll_in_turn(cx, || client.requests(), |cx| connection.as_mut().poll(cx))
+        busy.poll_in_turn(cx, || client.requests().arrived(), |cx| connection.as_mut().poll(cx))
     })
     .await
 }

@@ -114,8 +114,8 @@ impl Ending {
 /// could go on for ever.
 pub(super) async fn end_when_left(client: Arc<Connection>) -> End {
     sleep(LEFT_WITHIN).await;
-    client.leave();
-    while client.has_awaited() {
+    client.requests().leave();
+    while client.requests().has_awaited() {
         sleep(CHECK_PERIOD).await;
     }
     let end = Instant::now() + READ_WITHIN;

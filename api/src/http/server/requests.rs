@@ -183,7 +183,7 @@ mod tests {
         let requests = Requests::new(Arc::clone(&client), service, Arc::default());
         let requests = requests.over_http2(Streams::default());
         let answer = requests.answer(Request::new(ClientBody::new(Body::empty(), Arc::clone(&client))), None);
-        assert_eq!((calls.load(Ordering::Relaxed), client.in_flight()), (0, 1));
+        assert_eq!((calls.load(Ordering::Relaxed), client.requests().in_flight()), (0, 1));
         let answer = answer.now_or_never();
         assert!(answer.is_some_and(|answer| answer.is_ok()));
         assert_eq!(calls.load(Ordering::Relaxed), 1);

@@ -98,7 +98,7 @@ impl ClientStream {
     /// Checks for a hang-up while hyper does not.
     fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         // Without a request in flight hyper reads next.
-        if self.waits_for_bytes || !self.connection.is_busy() {
+        if self.waits_for_bytes || !self.connection.requests().is_busy() {
             self.hang_up_timer = None;
             return Ok(());
         }
@@ -125,7 +125,7 @@ impl ClientStream {
     /// grant.
     fn check_open(&self) -> io::Result<()> {
         let is_stale = || self.last_read.elapsed() > RECENT_READ;
-        if self.connection.has_unconfirmed() && is_stale() && self.transport.is_closed() {
+        if self.connection.unconfirmed().exist() && is_stale() && self.transport.is_closed() {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         Ok(())
@@ -154,7 +154,7 @@ impl ClientStream {
             return if are_too_many { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) };
         }
         // Bytes that arrive while no request is in flight belong to a head.
-        if !come.is_empty() && !self.connection.is_busy() {
+        if !come.is_empty() && !self.connection.requests().is_busy() {
             self.head_timer.head_began(self.last_read);
         }
         let checked = self.input.check(buffer, before);
@@ -198,10 +198,10 @@ impl AsyncRead for ClientStream {
             return read.map(|read| read.and_then(|()| this.check(buffer, before)));
         }
         this.control_frames.work.all_read();
-        if this.connection.is_busy() {
+        if this.connection.requests().is_busy() {
             return Poll::Pending;
         }
-        let requests = this.connection.requests();
+        let requests = this.connection.requests().arrived();
         if requests != this.answered {
             this.answered = requests;
             this.head_timer.answered(Instant::now());
@@ -236,8 +236,8 @@ impl AsyncWrite for ClientStream {
             return this.poll_stalled(cx).map(Err);
         }
         this.stall_timer.all_written();
-        if this.connection.has_unconfirmed() {
-            this.connection.written();
+        if this.connection.unconfirmed().exist() {
+            this.connection.unconfirmed().written();
         }
         this.poll_hung_up(cx)?;
         Poll::Ready(Ok(()))
@@ -255,7 +255,7 @@ impl AsyncWrite for ClientStream {
 
 impl Drop for ClientStream {
     fn drop(&mut self) {
-        self.connection.ended();
+        self.connection.unconfirmed().ended();
     }
 }
 

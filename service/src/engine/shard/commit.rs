@@ -72,7 +72,7 @@ impl Shard {
         sent: Instant,
     ) {
         if key_task.guard_busy.is_none() {
-            key_task.guard_busy = self.in_flight.guarded.busy(&key_task.id).cloned();
+            key_task.guard_busy = self.in_flight.guarded.busy.get(&key_task.id).cloned();
         }
         match key_task.decide(state, basis == Basis::Loaded, ctx, &self.shared.waiting) {
             TaskOutcome::Write { write, verdicts, reserved } => {

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{Shard, batch::Batch, guarded_keys::DueKey};
+use super::{Shard, batch::Batch, busy_guards::DueKey};
 use crate::{
     domain::{Command, GuardBusy, KeyId, LockView, Refusal, Reply},
     engine::{commit_task::CommitMode, key_task::KeyTask, pending_request::PendingRequest},
@@ -23,7 +23,7 @@ impl Shard {
         let mut all = key_task.guard_busy.take().unwrap_or_default();
         all.slots.extend(busy.slots);
         all.session = busy.session.or(all.session);
-        self.in_flight.guarded.note_busy(&key_task.id, all.clone(), Instant::now());
+        self.in_flight.guarded.busy.note_busy(&key_task.id, all.clone(), Instant::now());
         key_task.guard_busy = Some(all);
         self.in_flight.loads.push(key_task);
     }
@@ -39,10 +39,10 @@ impl Shard {
         if request.reply.is_some() {
             request.left = request.left.or(left);
             if self.drain.has_begun() {
-                let busy = self.in_flight.guarded.busy(&request.id).cloned().unwrap_or_default();
+                let busy = self.in_flight.guarded.busy.get(&request.id).cloned().unwrap_or_default();
                 return refuse(request, &busy);
             }
-            self.in_flight.guarded.park(request, now);
+            self.in_flight.guarded.busy.park(request, now);
         }
     }
 
@@ -65,7 +65,7 @@ impl Shard {
     /// that row.
     pub(super) fn note_guard(&mut self, id: &KeyId, is_ending: bool) {
         if !is_ending {
-            for request in self.in_flight.guarded.note_free(id) {
+            for request in self.in_flight.guarded.busy.note_free(id) {
                 self.enqueue(request);
             }
         }
@@ -73,7 +73,7 @@ impl Shard {
 
     /// Refuses all commands that wait for guard rows, because the service stops.
     pub(super) fn refuse_guarded(&mut self) {
-        for (busy, request) in self.in_flight.guarded.take_waiting() {
+        for (busy, request) in self.in_flight.guarded.busy.take_waiting() {
             refuse(request, &busy);
         }
     }

@@ -13,6 +13,7 @@ mod backpressure;
 mod batch;
 mod blocked;
 mod blocked_keys;
+mod busy_guards;
 mod commit;
 mod commits;
 mod contested_keys;
@@ -164,7 +165,7 @@ impl Shard {
             self.waiters.next_at(),
             self.key_timers.next_at(),
             self.in_flight.retries.next_at(),
-            self.in_flight.guarded.next_at(),
+            self.in_flight.guarded.busy.next_at(),
             self.intake.next_at(),
             self.next_deadline_check,
             self.cache.expires_at(),
@@ -182,7 +183,7 @@ impl Shard {
             self.enqueue_internal(id, Command::ServeQueue);
         }
         self.in_flight.retry_due(now);
-        while let Some(due) = self.in_flight.guarded.pop_due(now) {
+        while let Some(due) = self.in_flight.guarded.busy.pop_due(now) {
             self.on_guard_due(due);
         }
         while let Some(request) = self.intake.pop_due(now) {
