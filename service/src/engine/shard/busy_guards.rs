@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::{
     SeededMap,
-    domain::{GuardBusy, KeyId},
+    domain::{GuardBusy, KeyId, Tenant},
     engine::{pending_request::PendingRequest, timers::Timers},
 };
 
@@ -25,7 +25,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// The longest pause: a guarded key is handed over at most this much later than it could be.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// With many busy keys the longest pause is this times their number: all tries together must not load the database.
+/// With many busy keys of one tenant their longest pause is this times their number: all tries together must not load the
+/// database.
 const PAUSE_PER_KEY: Duration = Duration::from_millis(10);
 
 /// A transaction that keeps a guard row locked for this long is logged.
@@ -78,6 +79,8 @@ pub(super) struct BusyGuards {
     /// How long a command waits for a guard row.
     wait: Duration,
     keys: SeededMap<KeyId, BusyKey>,
+    /// The number of keys of each tenant that has some.
+    of_tenant: SeededMap<Tenant, u32>,
     timers: Timers<KeyId>,
     /// The number of such keys of all shards.
     count: Arc<AtomicUsize>,
@@ -85,7 +88,8 @@ pub(super) struct BusyGuards {
 
 impl BusyGuards {
     pub(super) fn new(wait: Duration, count: Arc<AtomicUsize>) -> Self {
-        Self { wait, keys: SeededMap::default(), timers: Timers::default(), count }
+        let (keys, of_tenant) = (SeededMap::default(), SeededMap::default());
+        Self { wait, keys, of_tenant, timers: Timers::default(), count }
     }
 
     /// Whether a key's guard row was found locked.
@@ -131,8 +135,8 @@ impl BusyGuards {
         }
         key.again = now + key.pause;
         let pause = key.pause * 2;
-        let busy_keys = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
-        let longest = LONGEST_PAUSE.max(PAUSE_PER_KEY.saturating_mul(busy_keys));
+        let of_tenant = self.of_tenant.get(&id.tenant).copied().unwrap_or_default();
+        let longest = LONGEST_PAUSE.max(PAUSE_PER_KEY.saturating_mul(of_tenant));
         self.entry(id, now).pause = pause.min(longest);
         self.set_timer(id);
     }
@@ -148,6 +152,7 @@ impl BusyGuards {
     fn entry(&mut self, id: &KeyId, now: Instant) -> &mut BusyKey {
         self.keys.entry(id.clone()).or_insert_with(|| {
             self.count.fetch_add(1, Ordering::Relaxed);
+            *self.of_tenant.entry(id.tenant.clone()).or_default() += 1;
             BusyKey {
                 since: now,
                 again: now,
@@ -204,6 +209,12 @@ impl BusyGuards {
         }
         let Some(key) = self.keys.remove(id) else { return Vec::new() };
         self.count.fetch_sub(1, Ordering::Relaxed);
+        if let Some(of_tenant) = self.of_tenant.get_mut(&id.tenant) {
+            *of_tenant -= 1;
+            if *of_tenant == 0 {
+                self.of_tenant.remove(&id.tenant);
+            }
+        }
         self.timers.stop(key.timer);
         let now = Instant::now();
         key.waiting.into_iter().map(|(_, request)| PendingRequest { arrived: now, ..request }).collect()
