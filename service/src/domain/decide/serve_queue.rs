@@ -10,7 +10,7 @@ const MOST_AT_ONCE: usize = 128;
 /// known whether those replicas are dead.
 const MOST_SUSPECTED: usize = 1_000;
 
-/// The maximum number of waiters whose data is read at once: about as much as one change may write.
+/// The maximum number of waiters whose data is read at once. With the most data that is twice what one change writes.
 const MOST_READ_AT_ONCE: usize = 8;
 
 /// The result of serving one waiter.
