@@ -1,6 +1,6 @@
 //! The state that a client's connection shares with its requests.
 
-mod by_network;
+mod by_source;
 mod client_body;
 mod in_flight;
 mod newcomers;

@@ -2,7 +2,8 @@
 //!
 //! Where credentials are required, clients that have shown none leave a quarter of the slots to others, and a tenant leaves an eighth.
 //! So nobody can keep all others from connecting. Networks that come one after the other would leave nothing to the next one without a
-//! credential. So where a newcomer would be refused, a connection of the network with the most of them ends, and the newcomer gets its slot.
+//! credential. So where a newcomer would be refused, a connection of the network, or of the tenant beyond its share, with the most of them
+//! ends, and the newcomer gets its slot.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +14,10 @@ use std::{
 use db_locks_service::LogLimit;
 use tokio::sync::Notify;
 
-use super::{Party, by_network::ByNetwork};
+use super::{
+    Party,
+    by_source::{BySource, Source},
+};
 use crate::http::{
     own_room::network_of,
     shared_room::{Share, SharedRoom, Taker},
@@ -69,7 +73,7 @@ pub(in crate::http) struct Slots {
 /// The connections that count as without a credential.
 #[derive(Debug, Default)]
 struct Unknown {
-    connections: ByNetwork<Arc<Place>>,
+    connections: BySource<Arc<Place>>,
     /// The number of connections that have lost their slots and have not ended yet.
     displaced: usize,
 }
@@ -100,13 +104,14 @@ impl Slots {
     fn take_as_unknown(&self, network: IpAddr) -> Option<Arc<Slot>> {
         let takers = [Client::Unknown, Client::UnknownFrom(network)].map(Some);
         let mut share = self.room.share_of(takers.clone());
+        let source = Source::Network(network);
         let mut unknown = lock(&self.unknown);
         if !share.grow_to(1) {
-            share = unknown.displace_for(network)?.displace(takers);
+            share = unknown.displace_for(source)?.displace(takers);
         }
         let place = Place::new(share);
-        let number = unknown.connections.add(network, Arc::clone(&place));
-        let listed = Listed { unknown: Arc::clone(&self.unknown), network, number };
+        let number = unknown.connections.add(source, Arc::clone(&place));
+        let listed = Listed { unknown: Arc::clone(&self.unknown), source: Mutex::new(source), number };
         Some(Arc::new(Slot { place, listed: Some(listed) }))
     }
 
@@ -118,12 +123,12 @@ impl Slots {
 }
 
 impl Unknown {
-    /// The connection that loses its slot to a newcomer from this network; `None` if none should.
-    fn displace_for(&mut self, network: IpAddr) -> Option<Arc<Place>> {
+    /// The connection that loses its slot to a newcomer from this source; `None` if none should.
+    fn displace_for(&mut self, source: Source) -> Option<Arc<Place>> {
         if self.displaced >= MOST_DISPLACED {
             return None;
         }
-        let place = self.connections.remove_for(network)?;
+        let place = self.connections.remove_for(source)?;
         self.displaced += 1;
         Some(place)
     }
@@ -131,7 +136,7 @@ impl Unknown {
 
 /// The slot of a connection. It is free again on drop.
 ///
-/// Locks are taken in this order: that of [`Unknown`], that of a place, that of the room.
+/// Locks are taken in this order: that of [`Unknown`], that of a place or source, that of the room.
 #[derive(Debug)]
 pub(in crate::http) struct Slot {
     place: Arc<Place>,
@@ -150,7 +155,7 @@ struct Place {
 #[derive(Debug)]
 struct Listed {
     unknown: Arc<Mutex<Unknown>>,
-    network: IpAddr,
+    source: Mutex<Source>,
     number: u64,
 }
 
@@ -171,17 +176,21 @@ impl Place {
 }
 
 impl Slot {
-    /// Notes whose valid credential the connection has. If the tenant has too many, the connection is counted as before, and may lose its slot
-    /// to a newcomer: otherwise connections of one tenant could take all slots, those without a credential first.
+    /// Notes whose valid credential the connection has. If the tenant has too many, the connection still counts as without a credential, and
+    /// may lose its slot to a newcomer: otherwise connections of one tenant could take all slots, those without a credential first. All such
+    /// connections of a tenant are of one source: it may have them from very many networks.
     pub(super) fn set_tenant(&self, party: Party) {
         let belong = || lock(&self.place.share).belong_to([Some(Client::Tenant(party)), None]);
-        let Some(Listed { unknown, network, number }) = &self.listed else {
+        let Some(Listed { unknown, source, number }) = &self.listed else {
             belong();
             return;
         };
-        let mut unknown = lock(unknown);
+        let (mut unknown, mut source) = (lock(unknown), lock(source));
         if belong() {
-            unknown.connections.remove(*network, *number);
+            unknown.connections.remove(*source, *number);
+        } else {
+            let from = std::mem::replace(&mut *source, Source::Tenant(party));
+            unknown.connections.move_to(from, *number, *source);
         }
     }
 
@@ -191,8 +200,8 @@ impl Slot {
         if let Some(left_out) = DISPLACED.pass() {
             tracing::warn!(
                 left_out,
-                "many connections without a credential are open; one of the network with the most of them \
-                 was closed for a new client"
+                "many connections are open; one without a credential, or of a tenant with too many, was closed for \
+                 a new client"
             );
         }
     }
@@ -200,12 +209,12 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let Some(Listed { unknown, network, number }) = &self.listed else { return };
+        let Some(Listed { unknown, source, number }) = &self.listed else { return };
         let mut unknown = lock(unknown);
         if self.place.is_displaced() {
             unknown.displaced -= 1;
         } else {
-            unknown.connections.remove(*network, *number);
+            unknown.connections.remove(*lock(source), *number);
         }
     }
 }
