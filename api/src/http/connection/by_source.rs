@@ -20,8 +20,11 @@ pub(super) enum Source {
 #[derive(Debug)]
 pub(super) struct BySource<H> {
     sources: BTreeMap<Source, Connections<H>>,
-    /// The sources by their number of connections. So the largest one is found without a search.
-    by_size: BTreeSet<(usize, Source)>,
+    /// The networks, and the tenants, by their number of connections. So the largest one is found without a search.
+    networks: BTreeSet<(usize, Source)>,
+    tenants: BTreeSet<(usize, Source)>,
+    /// The number of connections of all networks.
+    of_networks: usize,
     /// The number of connections so far.
     number: u64,
 }
@@ -31,7 +34,13 @@ type Connections<H> = BTreeMap<u64, H>;
 
 impl<H> Default for BySource<H> {
     fn default() -> Self {
-        Self { sources: BTreeMap::new(), by_size: BTreeSet::new(), number: 0 }
+        Self {
+            sources: BTreeMap::new(),
+            networks: BTreeSet::new(),
+            tenants: BTreeSet::new(),
+            of_networks: 0,
+            number: 0,
+        }
     }
 }
 
@@ -56,15 +65,22 @@ impl<H> BySource<H> {
         }
     }
 
-    /// Removes the newest connection of the largest source, if that one then has no fewer than the newcomer's. So shares become equal, and
-    /// sources with equal shares take nothing from each other.
+    /// Removes the connection that ends for a newcomer: the newest one of the largest source, if that one then has no fewer than the
+    /// newcomer's. So shares become equal, and equal ones take nothing from each other. All networks together have the share of one tenant,
+    /// and share it in the same way: otherwise very many networks would leave nothing to clients of tenants.
     pub(super) fn remove_for(&mut self, newcomer: Source) -> Option<H> {
-        let size = self.size(newcomer);
-        let &(largest, source) = self.by_size.last()?;
-        if largest < size + 2 {
+        let (of_tenant, tenant) = self.tenants.last().copied().unwrap_or((0, newcomer));
+        let (of_network, network) = self.networks.last().copied().unwrap_or((0, newcomer));
+        let is_network = matches!(newcomer, Source::Network(_));
+        let own = if is_network { self.of_networks } else { self.size(newcomer) };
+        let loser = if of_tenant.max(self.of_networks) >= own + 2 {
+            if of_tenant > self.of_networks { tenant } else { network }
+        } else if is_network && of_network >= self.size(newcomer) + 2 {
+            network
+        } else {
             return None;
-        }
-        self.change(source, BTreeMap::pop_last).map(|(_, handle)| handle)
+        };
+        self.change(loser, BTreeMap::pop_last).map(|(_, handle)| handle)
     }
 
     /// The number of connections of a source.
@@ -75,13 +91,22 @@ impl<H> BySource<H> {
     /// Changes the connections of one source.
     fn change<R>(&mut self, source: Source, change: impl FnOnce(&mut Connections<H>) -> R) -> R {
         let connections = self.sources.entry(source).or_default();
-        self.by_size.remove(&(connections.len(), source));
+        let before = connections.len();
         let result = change(connections);
         let size = connections.len();
         if size == 0 {
             self.sources.remove(&source);
-        } else {
-            self.by_size.insert((size, source));
+        }
+        let by_size = match source {
+            Source::Network(_) => {
+                self.of_networks = self.of_networks - before + size;
+                &mut self.networks
+            }
+            Source::Tenant(_) => &mut self.tenants,
+        };
+        by_size.remove(&(before, source));
+        if size > 0 {
+            by_size.insert((size, source));
         }
         result
     }
@@ -135,12 +160,37 @@ mod tests {
     }
 
     #[test]
+    fn all_networks_together_have_the_share_of_a_tenant() {
+        let network = |number| Source::Network(Ipv4Addr::from_bits(number).into());
+        let mut connections = BySource::default();
+        for number in 0..90 {
+            connections.add(network(number), ());
+        }
+        for _ in 0..2 {
+            for source in [TENANT, Source::Tenant(Party::for_test(2))] {
+                while connections.remove_for(source).is_some() {
+                    connections.add(source, ());
+                }
+            }
+        }
+        let shares = |connections: &BySource<()>| {
+            [
+                connections.of_networks,
+                connections.size(TENANT),
+                connections.size(Source::Tenant(Party::for_test(2))),
+            ]
+        };
+        assert_eq!(shares(&connections), [30; 3]);
+        (90..200).for_each(|number| assert!(connections.remove_for(network(number)).is_none()));
+    }
+
+    #[test]
     fn networks_without_connections_are_forgotten() {
         let mut connections = connections(&[ONE, ONE, OTHER]);
         assert_eq!(connections.remove_for(NEW), Some(2));
         for (source, number) in [(ONE, 1), (ONE, 2), (OTHER, 3), (OTHER, 3), (NEW, 4)] {
             connections.remove(source, number);
         }
-        assert!(connections.sources.is_empty() && connections.by_size.is_empty(), "{connections:?}");
+        assert!(connections.sources.is_empty() && connections.networks.is_empty(), "{connections:?}");
     }
 }

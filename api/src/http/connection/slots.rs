@@ -2,8 +2,8 @@
 //!
 //! Where credentials are required, clients that have shown none leave a quarter of the slots to others, and a tenant leaves an eighth.
 //! So nobody can keep all others from connecting. Networks that come one after the other would leave nothing to the next one without a
-//! credential. So where a newcomer would be refused, a connection of the network, or of the tenant beyond its share, with the most of them
-//! ends, and the newcomer gets its slot.
+//! credential. So where a newcomer would be refused, a connection without a credential, or of a tenant beyond its share, ends, and the
+//! newcomer gets its slot.
 
 use std::{
     collections::BTreeMap,
@@ -89,7 +89,7 @@ impl Slots {
         let network = network_of(peer);
         let takers = match party.group() {
             _ if !self.by_client => [None, None],
-            Some(_) => return self.take_as_unknown(network),
+            Some(_) => return self.take_as_unknown(network, Source::Network(network)),
             None => [Client::Tenant(party.settled()), Client::NewFrom(network)].map(Some),
         };
         let mut share = self.room.share_of(takers);
@@ -97,14 +97,14 @@ impl Slots {
             return Some(Arc::new(Slot { place: Place::new(share), listed: None }));
         }
         // An address that is known is not worse off than one that is not.
-        self.by_client.then(|| self.take_as_unknown(network)).flatten()
+        let source = Source::Tenant(party.settled());
+        self.by_client.then(|| self.take_as_unknown(network, source)).flatten()
     }
 
     /// Takes a slot for a connection without a credential, if need be that of another one.
-    fn take_as_unknown(&self, network: IpAddr) -> Option<Arc<Slot>> {
+    fn take_as_unknown(&self, network: IpAddr, source: Source) -> Option<Arc<Slot>> {
         let takers = [Client::Unknown, Client::UnknownFrom(network)].map(Some);
         let mut share = self.room.share_of(takers.clone());
-        let source = Source::Network(network);
         let mut unknown = lock(&self.unknown);
         if !share.grow_to(1) {
             share = unknown.displace_for(source)?.displace(takers);
