@@ -17,7 +17,7 @@ impl SqlStore {
         let work = async {
             match self.sql.dialect {
                 Dialect::Sqlite => Ok(Vec::new()),
-                Dialect::Postgres => self.read_ids(postgres::FIND_BLOCKED, key_arrays(ids.iter())).await,
+                Dialect::Postgres => self.read_ids(&postgres::find_blocked(), key_arrays(ids.iter())).await,
                 Dialect::MariaDb | Dialect::MySql => {
                     let keys = Value::from(keys_text(ids));
                     let free = self.read_ids(&self.sql.mysql.find_free, [keys.clone()]).await?;

@@ -3,6 +3,8 @@
 //! Most statements are queries over entities. Written by hand are those that are sent again and again while somebody
 //! waits: the heartbeat, and the searches for offers and lost waiters (`sql::ReplicaSql`).
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use db_locks_entity::{replicas, waiters};
 use sea_orm::{
@@ -83,7 +85,10 @@ impl ReplicaStore for SqlStore {
     async fn offers(&self, me: ReplicaId) -> Result<Vec<KeyId>, StoreError> {
         let work = async {
             let (sql, values) = (&self.sql.replicas.offers, [Value::from(me.0)]);
-            self.query(self.hot_pool(), &self.offers, sql, values).await?.iter().map(read_id).collect()
+            let offers = self.query(self.hot_pool(), &self.offers, sql, values).await?;
+            // A key may have several.
+            let ids = offers.iter().map(read_id).collect::<Result<BTreeSet<_>, _>>()?;
+            Ok(ids.into_iter().collect())
         };
         self.offers.run(Purpose::Read, work).await
     }

@@ -104,10 +104,12 @@ WITH updated AS (
 ), won AS (
     SELECT stamp, token, db_time FROM updated UNION ALL SELECT stamp, token, db_time FROM created
 ), gone AS (
-    DELETE FROM waiters w
-    USING unnest($3::waiter_row[]) AS n
-    WHERE w.tenant = n.tenant AND w."key" = n."key" AND w.seq = n.seq
-        AND {WRITE_WON}
+    DELETE FROM waiters
+    WHERE ctid = ANY (ARRAY(
+        SELECT {}
+        FROM unnest($3::waiter_row[]) AS n
+        WHERE {WRITE_WON}
+    ))
 ), active AS (
     {}
 ), granted AS (
@@ -121,6 +123,7 @@ SELECT won.stamp, won.token, won.db_time, notified.notifications
 FROM notified LEFT JOIN won ON true"#,
         update_rows("$1"),
         insert_rows("$2"),
+        waiter_at("n.tenant", "n.\"key\"", "n.seq"),
         upsert_waiters("$4", WRITE_WON),
         upsert(
             "permits",
@@ -138,33 +141,41 @@ pub(in super::super) static LOAD_ROWS: LazyLock<String> = LazyLock::new(|| {
     format!(
         "/* load */\nSELECT n.n, {DB_TIME},\n    {}\n\
          FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS n (tenant, \"key\", n)\n\
-         LEFT JOIN locks l ON l.tenant = n.tenant AND l.\"key\" = n.\"key\"",
-        Columns::of_locks().list(|column| format!("l.{}", column.quoted()))
+         LEFT JOIN locks l ON {}",
+        Columns::of_locks().list(|column| format!("l.{}", column.quoted())),
+        is_row_of_n("l")
     )
 });
 
 /// Finds keys whose row existed when the statement began and could not be locked. This program's updates need no
 /// stronger lock.
-pub(in super::super) const FIND_BLOCKED: &str = r#"/* find_blocked */
+pub(in super::super) fn find_blocked() -> String {
+    let is_row = is_row_of_n("l");
+    format!(
+        r#"/* find_blocked */
 WITH free AS MATERIALIZED (
     SELECT l.tenant, l."key"
     FROM unnest($1::text[], $2::text[]) AS n (tenant, "key")
-    JOIN locks l ON l.tenant = n.tenant AND l."key" = n."key"
+    JOIN locks l ON {is_row}
     FOR NO KEY UPDATE OF l SKIP LOCKED
 )
-SELECT l.tenant, l."key"
+SELECT n.tenant, n."key"
 FROM unnest($1::text[], $2::text[]) AS n (tenant, "key")
-JOIN locks l ON l.tenant = n.tenant AND l."key" = n."key"
-WHERE NOT EXISTS (SELECT FROM free f WHERE f.tenant = l.tenant AND f."key" = l."key")"#;
+WHERE (SELECT l.stamp FROM locks l WHERE l.tenant = n.tenant AND l."key" = n."key" LIMIT 1) IS NOT NULL
+    AND NOT EXISTS (SELECT FROM free f WHERE f.tenant = n.tenant AND f."key" = n."key")"#
+    )
+}
 
 // The rest is for rare transactions, which clear permits or decide under a lock. They go through SeaORM, which has no
 // composite types.
 
 /// Removes waiters.
-pub(in super::super) const WAITERS_GONE: &str = r#"/* waiters_gone */
-DELETE FROM waiters w
-USING json_array_elements($1::json) AS x (v)
-WHERE w.tenant = x.v ->> 0 AND w."key" = x.v ->> 1 AND w.seq = (x.v ->> 2)::bigint"#;
+pub(in super::super) fn waiters_gone() -> String {
+    format!(
+        "/* waiters_gone */\nDELETE FROM waiters\nWHERE ctid = ANY (ARRAY(\n    SELECT {} {FROM_JSON}\n))",
+        waiter_at("x.v ->> 0", "x.v ->> 1", "(x.v ->> 2)::bigint")
+    )
+}
 
 /// Sends notifications to other replicas.
 pub(in super::super) const NOTIFY: &str = "/* notify */ SELECT count(pg_notify(x.v ->> 2, x.v ->> 3)) \
@@ -192,8 +203,28 @@ fn update_rows(rows: &str) -> String {
     let assignments = Columns::set_by_writes().list(|column| format!("{0} = n.{0}", column.name));
     format!(
         "UPDATE locks SET\n    {assignments}\nFROM unnest({rows}::lock_row[]) AS n\n\
-         WHERE locks.tenant = n.tenant AND locks.\"key\" = n.\"key\" AND locks.stamp = n.prev_stamp\n\
-         RETURNING locks.stamp, locks.token, {DB_TIME}"
+         WHERE {} AND locks.stamp = n.prev_stamp\n\
+         RETURNING locks.stamp, locks.token, {DB_TIME}",
+        is_row_of_n("locks")
+    )
+}
+
+/// The condition that a row of `locks` has the key of the row `n` of an array.
+///
+/// With equations the planner may read `locks` first, and compare each of its rows with each of the array's. It does so if
+/// the table was empty when the plan was made, and the plan stays until the server analyzes the table again. With this
+/// condition it can only look each key up.
+fn is_row_of_n(locks: &str) -> String {
+    let (row, n) = (format!("({locks}.tenant, {locks}.\"key\")"), "(n.tenant, n.\"key\")");
+    format!("{row} >= {n} AND {row} <= {n}")
+}
+
+/// The place of a waiter in the table. The order makes the planner use the primary key: to a plan for an empty table any
+/// index is as good, also one by which all waiters of the key are read.
+fn waiter_at(tenant: &str, key: &str, seq: &str) -> String {
+    format!(
+        "(SELECT w.ctid FROM waiters w WHERE w.tenant = {tenant} AND w.\"key\" = {key} AND w.seq >= {seq} AND w.seq <= {seq} \
+         ORDER BY w.seq LIMIT 1)"
     )
 }
 
@@ -207,7 +238,7 @@ fn insert_rows(rows: &str) -> String {
     });
     format!(
         "INSERT INTO locks (\n    {})\nSELECT\n    {values}\nFROM unnest({rows}::lock_row[]) AS n\n\
-         WHERE NOT EXISTS (SELECT FROM locks l WHERE l.tenant = n.tenant AND l.\"key\" = n.\"key\")\n\
+         WHERE (SELECT l.stamp FROM locks l WHERE l.tenant = n.tenant AND l.\"key\" = n.\"key\" LIMIT 1) IS NULL\n\
          ON CONFLICT (tenant, \"key\") DO NOTHING\nRETURNING stamp, token, {DB_TIME}",
         columns.names()
     )
@@ -226,13 +257,18 @@ fn update_one(condition: &str) -> String {
 /// The numbers of the waiters that leave and the rows of those that come follow the cells of the row.
 fn update_with_waiters(notifications: &str) -> String {
     let [gone, active] = [1, 2].map(after_cells);
+    let waiter_at = waiter_at("$1::text", "$2::text", "n.seq");
     format!(
         r#"/* commit_with_waiters */
 WITH won AS (
 {}
 ), gone AS (
-    DELETE FROM waiters w
-    WHERE w.tenant = $1::text AND w."key" = $2::text AND w.seq = ANY ({gone}::bigint[]) AND EXISTS (SELECT FROM won)
+    DELETE FROM waiters
+    WHERE ctid = ANY (ARRAY(
+        SELECT {waiter_at}
+        FROM unnest({gone}::bigint[]) AS n (seq)
+        WHERE EXISTS (SELECT FROM won)
+    ))
 ), active AS (
     {}
 )

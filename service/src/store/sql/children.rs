@@ -15,9 +15,7 @@ impl ChildrenSql {
     pub(super) fn new(dialect: Dialect) -> Self {
         let [waiters_gone, waiters_put, permits_put] = match dialect {
             Dialect::Sqlite => [sqlite::WAITER_GONE.to_owned(), sqlite::waiter_put(), sqlite::permit_put()],
-            Dialect::Postgres => {
-                [postgres::WAITERS_GONE.to_owned(), postgres::waiters_put(), postgres::permits_put()]
-            }
+            Dialect::Postgres => [postgres::waiters_gone(), postgres::waiters_put(), postgres::permits_put()],
             Dialect::MariaDb | Dialect::MySql => {
                 [dialect.sql(mysql::WAITERS_GONE), mysql::waiters_put(), mysql::permits_put()]
             }

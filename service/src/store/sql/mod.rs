@@ -139,6 +139,8 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
                 postgres::UPDATE_WITH_WAITERS_AND_NOTIFICATIONS.clone(),
             ),
             ("commit_with_children", postgres::UPDATE_AND_INSERT_WITH_CHILDREN.clone()),
+            ("waiters_gone", sql.children.waiters_gone.clone()),
+            ("find_blocked", postgres::find_blocked()),
         ]),
         // Lists of values have no plan.
         Dialect::MariaDb | Dialect::MySql => {}

@@ -23,7 +23,8 @@ impl ReplicaSql {
                 sql("/* beat */ WITH beat AS (UPDATE replicas SET beat = beat + 1 WHERE id = ?) \
                      SELECT id, beat, {now} FROM replicas")
             }),
-            offers: sql("/* offers */ SELECT DISTINCT tenant, {key} FROM waiters \
+            // `DISTINCT` could make PostgreSQL read all waiters, in the order of their keys.
+            offers: sql("/* offers */ SELECT tenant, {key} FROM waiters \
                  WHERE replica = ? AND offered_until_ms IS NOT NULL"),
             count_waiting: sql("/* count_waiting */ SELECT count(*) FROM waiters WHERE replica = ?"),
         }
