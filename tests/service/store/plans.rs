@@ -64,7 +64,8 @@ async fn postgresql_finds_rows_by_key_with_plans_made_for_an_empty_table() {
         let full = full_scans(&plan);
         assert!(full.is_empty(), "{name} reads a whole index: {full:?}\n{plan}");
         if name.starts_with("commit") || *name == "waiters_gone" {
-            assert!(!plan.contains("Filter: (seq"), "{name} reads all waiters of a key:\n{plan}");
+            let reads_all = plan.lines().any(|line| line.contains("Filter:") && line.contains("seq"));
+            assert!(!reads_all, "{name} reads all waiters of a key:\n{plan}");
         }
     }
 }
@@ -73,7 +74,7 @@ async fn postgresql_finds_rows_by_key_with_plans_made_for_an_empty_table() {
 fn full_scans(plan: &str) -> Vec<&str> {
     let lines: Vec<_> = plan.lines().collect();
     let has_condition = |at: usize| lines.get(at + 1).is_some_and(|next| next.contains("Index Cond:"));
-    let is_scan = |line: &str| line.contains("Index Scan using") || line.contains("Index Only Scan using");
+    let is_scan = |line: &str| line.contains("Index Scan") || line.contains("Index Only Scan");
     (0..lines.len())
         .filter(|at| is_scan(lines[*at]) && !has_condition(*at))
         .map(|at| lines[at].trim())

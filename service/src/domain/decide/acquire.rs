@@ -102,7 +102,8 @@ impl KeyChange {
         let waits = reply.is_none() && (wait_ms > 0 || self.effects.unfinished);
         // A request that waits here makes room for its repeat.
         let waited_here = matches!(before, Place::Attached { replica: theirs, .. } if theirs == replica);
-        if waits
+        if wait_ms > 0
+            && waits
             && !waited_here
             && let Some(limit) = self.waiter_room.limit_reached()
         {

@@ -82,8 +82,8 @@ impl KeyChange {
         Ok(Verdict::Reply(Reply::Deleted))
     }
 
-    /// Removes waiters, as many as one step may. Returns whether there are more. Since there are free permits, they are
-    /// waiters without a connection, or of replicas that may be dead.
+    /// Removes waiters, as many as one step may. Returns whether there are more. Since there are free permits, most have
+    /// no connection, or are those of replicas that may be dead.
     fn delete_first_waiters(&mut self, ctx: &Context) -> bool {
         let most = at_once(MOST_AT_ONCE);
         for _ in 0..most {

@@ -25,8 +25,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// The longest pause: a guarded key is handed over at most this much later than it could be.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// With many busy keys of one tenant their longest pause is this times their number: all tries together must not load the
-/// database.
+/// With many busy keys of one tenant their longest pause is this times their number: all tries of a tenant together must
+/// not load the database.
 const PAUSE_PER_KEY: Duration = Duration::from_millis(10);
 
 /// A transaction that keeps a guard row locked for this long is logged.

@@ -141,28 +141,30 @@ pub(in super::super) static LOAD_ROWS: LazyLock<String> = LazyLock::new(|| {
     format!(
         "/* load */\nSELECT n.n, {DB_TIME},\n    {}\n\
          FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS n (tenant, \"key\", n)\n\
-         LEFT JOIN locks l ON {}",
+         {} ON true",
         Columns::of_locks().list(|column| format!("l.{}", column.quoted())),
-        is_row_of_n("l")
+        row_of_n("LEFT JOIN", "l.*")
     )
 });
 
 /// Finds keys whose row existed when the statement began and could not be locked. This program's updates need no
 /// stronger lock.
 pub(in super::super) fn find_blocked() -> String {
-    let is_row = is_row_of_n("l");
     format!(
         r#"/* find_blocked */
 WITH free AS MATERIALIZED (
-    SELECT l.tenant, l."key"
+    SELECT n.tenant, n."key"
     FROM unnest($1::text[], $2::text[]) AS n (tenant, "key")
-    JOIN locks l ON {is_row}
-    FOR NO KEY UPDATE OF l SKIP LOCKED
+    CROSS JOIN LATERAL (
+        SELECT FROM locks l WHERE l.tenant = n.tenant AND l."key" = n."key" LIMIT 1
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS l
 )
 SELECT n.tenant, n."key"
 FROM unnest($1::text[], $2::text[]) AS n (tenant, "key")
-WHERE (SELECT l.stamp FROM locks l WHERE l.tenant = n.tenant AND l."key" = n."key" LIMIT 1) IS NOT NULL
-    AND NOT EXISTS (SELECT FROM free f WHERE f.tenant = n.tenant AND f."key" = n."key")"#
+{}
+WHERE NOT EXISTS (SELECT FROM free f WHERE f.tenant = n.tenant AND f."key" = n."key")"#,
+        row_of_n("CROSS JOIN", "l.stamp")
     )
 }
 
@@ -202,21 +204,23 @@ const FROM_JSON: &str = "FROM json_array_elements($1::json) AS x (v)";
 fn update_rows(rows: &str) -> String {
     let assignments = Columns::set_by_writes().list(|column| format!("{0} = n.{0}", column.name));
     format!(
-        "UPDATE locks SET\n    {assignments}\nFROM unnest({rows}::lock_row[]) AS n\n\
-         WHERE {} AND locks.stamp = n.prev_stamp\n\
+        "UPDATE locks SET\n    {assignments}\nFROM unnest({rows}::lock_row[]) AS n\n{}\n\
+         WHERE locks.ctid = l.ctid AND locks.stamp = n.prev_stamp\n\
          RETURNING locks.stamp, locks.token, {DB_TIME}",
-        is_row_of_n("locks")
+        row_of_n("CROSS JOIN", "l.ctid")
     )
 }
 
-/// The condition that a row of `locks` has the key of the row `n` of an array.
+/// Joins the row of `locks` that has the key of the row `n` of an array: these columns of it, as `l`.
 ///
-/// With equations the planner may read `locks` first, and compare each of its rows with each of the array's. It does so if
-/// the table was empty when the plan was made, and the plan stays until the server analyzes the table again. With this
-/// condition it can only look each key up.
-fn is_row_of_n(locks: &str) -> String {
-    let (row, n) = (format!("({locks}.tenant, {locks}.\"key\")"), "(n.tenant, n.\"key\")");
-    format!("{row} >= {n} AND {row} <= {n}")
+/// In a plain join the planner may read `locks` first, and compare each of its rows with each of the array's. It does so if
+/// the table was empty when the plan was made, and the plan stays until the server analyzes the table again. With a limit it
+/// can only look each key up. (Comparisons of rows instead of equations would do that too, but before PostgreSQL 18 they
+/// read on to the end of the tenant.)
+fn row_of_n(join: &str, columns: &str) -> String {
+    format!(
+        "{join} LATERAL (\n    SELECT {columns} FROM locks l WHERE l.tenant = n.tenant AND l.\"key\" = n.\"key\" LIMIT 1\n) AS l"
+    )
 }
 
 /// The place of a waiter in the table. The order makes the planner use the primary key: to a plan for an empty table any
