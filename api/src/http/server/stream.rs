@@ -29,8 +29,9 @@ use crate::http::connection::Connection;
 static SLOW_READERS: LogLimit = LogLimit::new();
 
 /// If the last read is older than this, the kernel is asked whether the connection is still open before a grant counts as
-/// delivered. The runtime's knowledge is recent enough otherwise.
-const RECENT_READ: Duration = Duration::from_millis(20);
+/// delivered. The runtime's knowledge is recent enough otherwise: a caller that has waited for its lock may have hung up, and
+/// on a busy machine the runtime does not know it yet.
+const RECENT_READ: Duration = Duration::from_millis(2);
 
 /// The interval of checks for a hang-up behind bytes that hyper does not read.
 const HANG_UP_CHECK_PERIOD: Duration = Duration::from_millis(200);
