@@ -36,18 +36,7 @@ async fn sqlite_finds_rows_by_key() {
 async fn postgresql_finds_rows_by_key_with_plans_made_for_an_empty_table() {
     let Some(database) = Dialect::Postgres.database().await else { return };
     store_on(&database).await;
-    let mut options = sea_orm::ConnectOptions::new(database.url.clone());
-    options.max_connections(1);
-    let db = SeaOrm::connect(options).await.unwrap();
-    // The same settings as on the connections of the service.
-    for setting in [
-        "enable_seqscan = off",
-        "enable_hashjoin = off",
-        "enable_mergejoin = off",
-        "plan_cache_mode = force_generic_plan",
-    ] {
-        db.execute_unprepared(&format!("SET {setting}")).await.unwrap();
-    }
+    let db = postgres_session(&database.url).await;
     // Autovacuum makes the planner believe that the tables stay empty.
     db.execute_unprepared("VACUUM ANALYZE").await.unwrap();
     let statements = hot_statements("postgres");
@@ -70,6 +59,30 @@ async fn postgresql_finds_rows_by_key_with_plans_made_for_an_empty_table() {
     }
 }
 
+/// A plan shows which condition an index is searched with, and not how far the search goes.
+#[tokio::test]
+async fn postgresql_reads_few_pages_for_the_first_of_very_many_keys_of_a_tenant() {
+    let Some(database) = Dialect::Postgres.database().await else { return };
+    store_on(&database).await;
+    let db = postgres_session(&database.url).await;
+    fill(&db, "WITH n (n) AS (SELECT generate_series(1, {rows}))", "lpad(n::text, 6, '0')", "''").await;
+    db.execute_unprepared("VACUUM ANALYZE locks").await.unwrap();
+    let rows = "SELECT array_agg(jsonb_populate_record(NULL::lock_row, \
+                to_jsonb(l) || jsonb_build_object('prev_stamp', l.stamp)))::text AS rows \
+                FROM locks l WHERE \"key\" = '000001'";
+    let row = format!("$row${}$row$", explain(&db, rows, "rows").await.trim());
+    for (name, arguments) in [("load", "ARRAY['t'], ARRAY['000001']"), ("commit", &row)] {
+        let statements = hot_statements("postgres");
+        let (_, sql) = statements.iter().find(|(other, _)| *other == name).unwrap();
+        db.execute_unprepared(&format!("PREPARE {name}_pages AS {sql}")).await.unwrap();
+        let execute = format!("EXPLAIN (ANALYZE, BUFFERS) EXECUTE {name}_pages({arguments})");
+        let plan = explain(&db, &execute, "QUERY PLAN").await;
+        let buffers = plan.lines().find(|line| line.contains("Buffers: shared")).unwrap();
+        let numbers = buffers.split(['=', ' ']).filter_map(|word| word.parse::<u32>().ok());
+        assert!(numbers.sum::<u32>() < 30, "{name}:\n{plan}");
+    }
+}
+
 /// The scans of a plan that read all of an index: those without a condition.
 fn full_scans(plan: &str) -> Vec<&str> {
     let lines: Vec<_> = plan.lines().collect();
@@ -79,6 +92,22 @@ fn full_scans(plan: &str) -> Vec<&str> {
         .filter(|at| is_scan(lines[*at]) && !has_condition(*at))
         .map(|at| lines[at].trim())
         .collect()
+}
+
+/// A session with the settings of the service's.
+async fn postgres_session(url: &str) -> DatabaseConnection {
+    let mut options = sea_orm::ConnectOptions::new(url.to_owned());
+    options.max_connections(1);
+    let db = SeaOrm::connect(options).await.unwrap();
+    for setting in [
+        "enable_seqscan = off",
+        "enable_hashjoin = off",
+        "enable_mergejoin = off",
+        "plan_cache_mode = force_generic_plan",
+    ] {
+        db.execute_unprepared(&format!("SET {setting}")).await.unwrap();
+    }
+    db
 }
 
 async fn explain_postgres(db: &DatabaseConnection, number: usize, sql: &str) -> String {

@@ -87,18 +87,20 @@ impl Slots {
     /// Takes a slot for a new connection of a client with this address; `None` if it must not have one.
     pub(in crate::http) fn take(&self, party: Party, peer: IpAddr) -> Option<Arc<Slot>> {
         let network = network_of(peer);
-        let takers = match party.group() {
-            _ if !self.by_client => [None, None],
+        let (takers, source) = match party.group() {
+            _ if !self.by_client => ([None, None], None),
             Some(_) => return self.take_as_unknown(network, Source::Network(network)),
-            None => [Client::Tenant(party.settled()), Client::NewFrom(network)].map(Some),
+            None => {
+                let tenant = party.settled();
+                ([Client::Tenant(tenant), Client::NewFrom(network)].map(Some), Some(Source::Tenant(tenant)))
+            }
         };
         let mut share = self.room.share_of(takers);
         if share.grow_to(1) {
             return Some(Arc::new(Slot { place: Place::new(share), listed: None }));
         }
         // An address that is known is not worse off than one that is not.
-        let source = Source::Tenant(party.settled());
-        self.by_client.then(|| self.take_as_unknown(network, source)).flatten()
+        self.take_as_unknown(network, source?)
     }
 
     /// Takes a slot for a connection without a credential, if need be that of another one.

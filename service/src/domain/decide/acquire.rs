@@ -96,14 +96,13 @@ impl KeyChange {
         }
         self.move_waiter(found, Place::Attached { replica, request_id: acquire.request_id, offered_until });
         self.serve_queue(ctx)?;
-        let reply = self.take_answer(acquire.request_id);
+        if let Some(reply) = self.take_answer(acquire.request_id) {
+            return Ok(Verdict::Reply(reply));
+        }
         let wait_ms = wait_of(acquire, lease_ms);
-        // If the queue was served only in part, it is unknown whether this request gets a grant, so the request waits.
-        let waits = reply.is_none() && (wait_ms > 0 || self.effects.unfinished);
         // A request that waits here makes room for its repeat.
         let waited_here = matches!(before, Place::Attached { replica: theirs, .. } if theirs == replica);
         if wait_ms > 0
-            && waits
             && !waited_here
             && let Some(limit) = self.waiter_room.limit_reached()
         {
@@ -113,10 +112,8 @@ impl KeyChange {
             }
             return Ok(refuse(Refusal::QueueFull(limit)));
         }
-        if let Some(reply) = reply {
-            return Ok(Verdict::Reply(reply));
-        }
-        if waits {
+        // If the queue was served only in part, it is unknown whether this request gets a grant, so the request waits.
+        if wait_ms > 0 || self.effects.unfinished {
             self.waiter_room.take();
             return Ok(Verdict::Waiting { wait_ms });
         }

@@ -104,12 +104,7 @@ WITH updated AS (
 ), won AS (
     SELECT stamp, token, db_time FROM updated UNION ALL SELECT stamp, token, db_time FROM created
 ), gone AS (
-    DELETE FROM waiters
-    WHERE ctid = ANY (ARRAY(
-        SELECT {}
-        FROM unnest($3::waiter_row[]) AS n
-        WHERE {WRITE_WON}
-    ))
+    {}
 ), active AS (
     {}
 ), granted AS (
@@ -123,7 +118,10 @@ SELECT won.stamp, won.token, won.db_time, notified.notifications
 FROM notified LEFT JOIN won ON true"#,
         update_rows("$1"),
         insert_rows("$2"),
-        waiter_at("n.tenant", "n.\"key\"", "n.seq"),
+        delete_waiters(
+            ["n.tenant", "n.\"key\"", "n.seq"],
+            &format!("FROM unnest($3::waiter_row[]) AS n WHERE {WRITE_WON}")
+        ),
         upsert_waiters("$4", WRITE_WON),
         upsert(
             "permits",
@@ -141,30 +139,27 @@ pub(in super::super) static LOAD_ROWS: LazyLock<String> = LazyLock::new(|| {
     format!(
         "/* load */\nSELECT n.n, {DB_TIME},\n    {}\n\
          FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS n (tenant, \"key\", n)\n\
-         {} ON true",
+         LEFT JOIN LATERAL ({}) AS l ON true",
         Columns::of_locks().list(|column| format!("l.{}", column.quoted())),
-        row_of_n("LEFT JOIN", "l.*")
+        row_of_n("l.*")
     )
 });
 
 /// Finds keys whose row existed when the statement began and could not be locked. This program's updates need no
 /// stronger lock.
 pub(in super::super) fn find_blocked() -> String {
+    let row = row_of_n("l.stamp");
     format!(
         r#"/* find_blocked */
 WITH free AS MATERIALIZED (
     SELECT n.tenant, n."key"
     FROM unnest($1::text[], $2::text[]) AS n (tenant, "key")
-    CROSS JOIN LATERAL (
-        SELECT FROM locks l WHERE l.tenant = n.tenant AND l."key" = n."key" LIMIT 1
-        FOR NO KEY UPDATE SKIP LOCKED
-    ) AS l
+    CROSS JOIN LATERAL ({row} FOR NO KEY UPDATE SKIP LOCKED) AS l
 )
 SELECT n.tenant, n."key"
 FROM unnest($1::text[], $2::text[]) AS n (tenant, "key")
-{}
-WHERE NOT EXISTS (SELECT FROM free f WHERE f.tenant = n.tenant AND f."key" = n."key")"#,
-        row_of_n("CROSS JOIN", "l.stamp")
+CROSS JOIN LATERAL ({row}) AS l
+WHERE NOT EXISTS (SELECT FROM free f WHERE f.tenant = n.tenant AND f."key" = n."key")"#
     )
 }
 
@@ -174,8 +169,8 @@ WHERE NOT EXISTS (SELECT FROM free f WHERE f.tenant = n.tenant AND f."key" = n."
 /// Removes waiters.
 pub(in super::super) fn waiters_gone() -> String {
     format!(
-        "/* waiters_gone */\nDELETE FROM waiters\nWHERE ctid = ANY (ARRAY(\n    SELECT {} {FROM_JSON}\n))",
-        waiter_at("x.v ->> 0", "x.v ->> 1", "(x.v ->> 2)::bigint")
+        "/* waiters_gone */\n{}",
+        delete_waiters(["x.v ->> 0", "x.v ->> 1", "(x.v ->> 2)::bigint"], FROM_JSON)
     )
 }
 
@@ -204,31 +199,31 @@ const FROM_JSON: &str = "FROM json_array_elements($1::json) AS x (v)";
 fn update_rows(rows: &str) -> String {
     let assignments = Columns::set_by_writes().list(|column| format!("{0} = n.{0}", column.name));
     format!(
-        "UPDATE locks SET\n    {assignments}\nFROM unnest({rows}::lock_row[]) AS n\n{}\n\
+        "UPDATE locks SET\n    {assignments}\nFROM unnest({rows}::lock_row[]) AS n\n\
+         CROSS JOIN LATERAL ({}) AS l\n\
          WHERE locks.ctid = l.ctid AND locks.stamp = n.prev_stamp\n\
          RETURNING locks.stamp, locks.token, {DB_TIME}",
-        row_of_n("CROSS JOIN", "l.ctid")
+        row_of_n("l.ctid")
     )
 }
 
-/// Joins the row of `locks` that has the key of the row `n` of an array: these columns of it, as `l`.
+/// Selects these columns of the row `l` of `locks` that has the key of the row `n` of an array.
 ///
 /// In a plain join the planner may read `locks` first, and compare each of its rows with each of the array's. It does so if
 /// the table was empty when the plan was made, and the plan stays until the server analyzes the table again. With a limit it
 /// can only look each key up. (Comparisons of rows instead of equations would do that too, but before PostgreSQL 18 they
 /// read on to the end of the tenant.)
-fn row_of_n(join: &str, columns: &str) -> String {
-    format!(
-        "{join} LATERAL (\n    SELECT {columns} FROM locks l WHERE l.tenant = n.tenant AND l.\"key\" = n.\"key\" LIMIT 1\n) AS l"
-    )
+fn row_of_n(columns: &str) -> String {
+    format!("SELECT {columns} FROM locks l WHERE l.tenant = n.tenant AND l.\"key\" = n.\"key\" LIMIT 1")
 }
 
-/// The place of a waiter in the table. The order makes the planner use the primary key: to a plan for an empty table any
-/// index is as good, also one by which all waiters of the key are read.
-fn waiter_at(tenant: &str, key: &str, seq: &str) -> String {
+/// Removes the waiters that are named by these values of an array's rows. The order makes the planner use the primary key:
+/// to a plan for an empty table any index is as good, also one by which all waiters of the key are read.
+fn delete_waiters([tenant, key, seq]: [&str; 3], from: &str) -> String {
     format!(
-        "(SELECT w.ctid FROM waiters w WHERE w.tenant = {tenant} AND w.\"key\" = {key} AND w.seq >= {seq} AND w.seq <= {seq} \
-         ORDER BY w.seq LIMIT 1)"
+        "DELETE FROM waiters WHERE ctid = ANY (ARRAY(\n    SELECT (\n        \
+         SELECT w.ctid FROM waiters w WHERE w.tenant = {tenant} AND w.\"key\" = {key} \
+         AND w.seq >= {seq} AND w.seq <= {seq} ORDER BY w.seq LIMIT 1\n    )\n    {from}\n))"
     )
 }
 
@@ -242,9 +237,10 @@ fn insert_rows(rows: &str) -> String {
     });
     format!(
         "INSERT INTO locks (\n    {})\nSELECT\n    {values}\nFROM unnest({rows}::lock_row[]) AS n\n\
-         WHERE (SELECT l.stamp FROM locks l WHERE l.tenant = n.tenant AND l.\"key\" = n.\"key\" LIMIT 1) IS NULL\n\
+         WHERE ({}) IS NULL\n\
          ON CONFLICT (tenant, \"key\") DO NOTHING\nRETURNING stamp, token, {DB_TIME}",
-        columns.names()
+        columns.names(),
+        row_of_n("l.stamp")
     )
 }
 
@@ -261,18 +257,16 @@ fn update_one(condition: &str) -> String {
 /// The numbers of the waiters that leave and the rows of those that come follow the cells of the row.
 fn update_with_waiters(notifications: &str) -> String {
     let [gone, active] = [1, 2].map(after_cells);
-    let waiter_at = waiter_at("$1::text", "$2::text", "n.seq");
+    let delete_waiters = delete_waiters(
+        ["$1::text", "$2::text", "n.seq"],
+        &format!("FROM unnest({gone}::bigint[]) AS n (seq) WHERE EXISTS (SELECT FROM won)"),
+    );
     format!(
         r#"/* commit_with_waiters */
 WITH won AS (
 {}
 ), gone AS (
-    DELETE FROM waiters
-    WHERE ctid = ANY (ARRAY(
-        SELECT {waiter_at}
-        FROM unnest({gone}::bigint[]) AS n (seq)
-        WHERE EXISTS (SELECT FROM won)
-    ))
+    {delete_waiters}
 ), active AS (
     {}
 )

@@ -1,4 +1,4 @@
-//! How much of a flood one poll of a connection reads.
+//! How much of a flood one poll of a connection reads, and what is written to a client that is gone.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
@@ -179,4 +179,19 @@ async fn bytes_that_are_discarded_at_the_end_take_turns_too() {
     assert!(woken.0.load(Ordering::Relaxed) && ends_turn(&mut busy));
     let mut rest = vec![0; 2 * PIECE];
     assert!(stream.transport.tcp().try_read(&mut rest).unwrap() > PIECE, "one piece was read");
+}
+
+/// On a busy machine the runtime does not know it yet.
+#[tokio::test]
+async fn a_grant_is_not_written_to_a_client_that_has_waited_for_some_milliseconds_and_hung_up() {
+    let (mut client, mut stream) = connect(false).await;
+    client.write_all(b"POST / HTTP/1.1\r\n").await.unwrap();
+    stream.transport.tcp().readable().await.unwrap();
+    poll(&mut stream);
+    stream.connection.unconfirmed().pretend();
+    stream.last_read -= Duration::from_millis(3);
+    drop(client);
+    let written =
+        Pin::new(&mut stream).poll_write(&mut Context::from_waker(noop_waker_ref()), b"HTTP/1.1 200 OK\r\n");
+    assert!(matches!(written, Poll::Ready(Err(_))), "{written:?}");
 }
