@@ -40,7 +40,7 @@ pub struct Permits {
     /// Set by the steps of a deletion: what the next step need not load again.
     pub deletion: Option<Deletion>,
     /// The versions that guard rows name, by slot. Only a guarded semaphore has them, and then all of its permits are
-    /// known.
+    /// known, unless this decision has made it guarded.
     pub named: BTreeMap<i32, Version>,
 }
 
@@ -85,6 +85,9 @@ impl Permits {
 
     /// The number of permits that may still be granted of a semaphore of this size.
     pub fn room(&self, max_size: i32, now: Now) -> Room {
+        if self.became_guarded_on_part() {
+            return Room { count: 0, certain: false };
+        }
         if !self.named.is_empty() {
             let is_active = |permit: &&Permit| permit.grant.is_active(now);
             let taken = self.known.iter().filter(is_active).count() + self.ending().count();
@@ -105,6 +108,12 @@ impl Permits {
         let count = (max_size - busy).max(0);
         // A free place cannot be granted from this view without a known slot that has ended.
         Room { count: count.min(ended), certain: count <= ended }
+    }
+
+    /// Whether the semaphore became guarded by a decision that does not know all of its permits. The guard rows of the other
+    /// permits count, so nothing more is granted before all are loaded.
+    pub fn became_guarded_on_part(&self) -> bool {
+        !self.named.is_empty() && self.unknown_from.is_some()
     }
 
     /// The slot to grant if there is room: the one that has been free for longest, otherwise the next new one.

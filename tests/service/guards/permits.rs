@@ -1,6 +1,7 @@
 //! Guarded semaphores: a guard row for each permit.
 
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::{User, on_every_database};
 use crate::support::{Answer, Client, Database, Dialect, Fleet, Grant, SHORT_MS, SOON, Service, eventually};
@@ -8,6 +9,7 @@ use crate::support::{Answer, Client, Database, Dialect, Fleet, Grant, SHORT_MS, 
 on_every_database![with_database:
     each_permit_passes_with_its_own_version,
     a_large_semaphore_is_not_guarded,
+    the_first_guarded_grants_are_not_more_than_there_are_permits,
     after_a_shrink_no_more_pass_than_there_are_permits,
     an_open_transaction_keeps_its_own_permit_only,
     a_transaction_of_an_expired_permit_keeps_its_place,
@@ -72,6 +74,27 @@ async fn a_large_semaphore_is_not_guarded(database: Database) {
     let grant = svc.post("/semaphores/l/acquire", json!({"guarded": true})).await.grant();
     assert_eq!(user.guard_alone("l", &grant.version).await, Ok(grant.token), "it is sticky as for locks");
     assert_eq!(svc.get("/semaphores/l").await.body["guarded"], true);
+}
+
+/// Of so many permits the service does not keep all in memory.
+async fn the_first_guarded_grants_are_not_more_than_there_are_permits(database: Database) {
+    const SIZE: usize = 300;
+    let service = Service::start(&database.url).await;
+    let svc = service.client();
+    svc.put("/semaphores/s", json!({"max_size": SIZE})).await.expect(201);
+    let mut permits = JoinSet::new();
+    for _ in 0..SIZE {
+        let svc = svc.clone();
+        permits.spawn(async move { permit(&svc, 600_000).await });
+    }
+    let permits = permits.join_all().await;
+    let ask = json!({"lease_duration_ms": 600_000, "guarded": true, "wait_ms": 600_000});
+    let _waiting = [(); 3].map(|()| svc.post_aside("/semaphores/s/acquire", ask.clone()));
+    svc.until_waiters("/semaphores/s", 3).await;
+    release(&svc, &permits[0]).await.unheld(200);
+    let served = async || Some(svc.get("/semaphores/s").await.body).filter(|body| body["waiters"] != 3);
+    let semaphore = eventually("one is served", SOON, served).await;
+    assert_eq!((&semaphore["busy_count"], &semaphore["waiters"]), (&json!(SIZE), &json!(2)));
 }
 
 /// Otherwise three permits, a shrink to one and three expiries would leave three grants that pass.

@@ -1,10 +1,6 @@
 //! The forced release: an operator ends a grant, and its former holder learns of it.
 
-use super::{
-    Context, Decided, EndReason, KeyChange, Verdict,
-    held::{Ending, Target},
-    refuse,
-};
+use super::{Context, Decided, EndReason, KeyChange, Verdict, held::Ending, refuse, target::Target};
 use crate::domain::{Body, ForcedRelease, Kind, Refusal, Reply, Revocation, Version, VersionDigest};
 
 impl KeyChange {
@@ -35,6 +31,10 @@ impl KeyChange {
         }
         if !target.grant().is_active(ctx.now) {
             return Ok(Verdict::Reply(Reply::Released(self.view_of(&target, ctx.now))));
+        }
+        // Before the revocation is noted: what is refused changes nothing.
+        if let Some(verdict) = self.refuse_edit(&target, &forced.data, ctx) {
+            return Ok(verdict);
         }
         let (by, reason) = (forced.by.clone(), forced.reason.clone());
         let revocation = Revocation { digest: VersionDigest::of(version), at: ctx.now.at_most, by, reason };

@@ -1,6 +1,6 @@
 //! Grants: the one place where a mutex or a permit gets a holder.
 
-use super::{Context, KeyChange, Need, Verdict, held::Target};
+use super::{Context, KeyChange, Need, Verdict, target::Target};
 use crate::domain::{
     Acquire, Body, Data, Epoch, FutureHolder, Grant, Guard, Kind, LockView, Mutex, Now, Permit, Reply,
     RequestId,

@@ -1,6 +1,6 @@
 //! Guarded semaphores: the number of guard rows that name a permit, and what has to wait for them.
 
-use super::{Context, KeyChange, Verdict, held::Target, refuse};
+use super::{Context, KeyChange, Verdict, refuse, target::Target};
 use crate::domain::{Body, MOST_GUARDED_PERMITS, Now, Permit, Refusal, Version};
 
 impl KeyChange {
@@ -14,6 +14,11 @@ impl KeyChange {
             }
             Body::Absent | Body::Mutex(_) => true,
         }
+    }
+
+    /// Whether this change has made a semaphore guarded of which not all permits are known.
+    pub(super) fn became_guarded_on_part(&self) -> bool {
+        matches!(&self.state.body, Body::Semaphore(semaphore) if semaphore.permits.became_guarded_on_part())
     }
 
     /// Names a new permit in its guard row, if the semaphore is guarded or `asked` to be. With the new one at most as

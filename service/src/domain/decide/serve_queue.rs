@@ -1,7 +1,7 @@
 //! Serves the queue: free places go to the first waiters.
 
-use super::{Context, Freed, KEPT_FOR_REPEAT_MS, KeyChange, Need, OFFER_MS};
-use crate::domain::{Body, Mutex, Owner, Place, Refusal, Reply, Waiter, WaiterData, queue::FoundWaiter};
+use super::{Context, Freed, KeyChange, Need, OFFER_MS};
+use crate::domain::{Body, Place, Reply, Waiter, WaiterData, queue::FoundWaiter};
 
 /// The maximum number of waiters that one decision serves. The next decision serves the rest.
 const MOST_AT_ONCE: usize = 128;
@@ -45,34 +45,17 @@ impl KeyChange {
         Ok(is_free)
     }
 
-    /// Answers reentrant waiters of this replica with the grant that their owner holds by now.
-    fn reenter(&mut self, ctx: &Context) {
-        let waits_here = |waiter: &Waiter, owner: &Owner| {
-            let here = matches!(waiter.place, Place::Attached { replica, request_id, .. }
-                if ctx.me == Some(replica) && request_id.flags().reentrant);
-            here && waiter.holder.owner == *owner
-        };
-        loop {
-            let Body::Mutex(Mutex { grant: Some(grant), .. }) = &mut self.state.body else { return };
-            if !grant.is_surely_active(ctx.now) {
-                return;
-            }
-            let found = self.state.queue.head.iter().position(|waiter| waits_here(waiter, &grant.owner));
-            let Some(index) = found else { return };
-            let Place::Attached { request_id, .. } = self.state.queue.head[index].place else { return };
-            grant.answer_to(request_id);
-            self.remove_waiter(FoundWaiter::Head(index));
-            let view = self.lock_view(ctx.now);
-            self.effects.answered.extend(view.map(|view| (request_id, Reply::Granted(view))));
-        }
-    }
-
     fn serve_in_order(&mut self, ctx: &Context) -> Result<bool, Need> {
         let (mut offered, mut index, mut gone, mut suspected) = (0, 0, 0, 0);
         loop {
             let room = self.state.room(ctx.now);
             if room.count <= offered {
                 if room.certain {
+                    return Ok(false);
+                }
+                if self.dirty && self.became_guarded_on_part() {
+                    // After the commit all permits are loaded.
+                    self.effects.unfinished = true;
                     return Ok(false);
                 }
                 let permits = usize::try_from(offered).unwrap_or(0) + 1;
@@ -141,19 +124,6 @@ impl KeyChange {
         Ok(false)
     }
 
-    /// Notifies other replicas where the same owner waits with a reentrant acquire, so that they look at the key.
-    fn notify_reentrant(&mut self, owner: &Owner, ctx: &Context) {
-        for waiter in self.state.queue.head.iter().filter(|waiter| waiter.holder.owner == *owner) {
-            if let Place::Attached { replica, request_id, .. } = waiter.place
-                && request_id.flags().reentrant
-                && ctx.me != Some(replica)
-                && !ctx.dead.contains(&replica)
-            {
-                self.effects.notified.insert(replica);
-            }
-        }
-    }
-
     /// Serves one waiter, for which there is room.
     fn serve(&mut self, index: usize, ctx: &Context) -> Result<Served, Need> {
         let found = FoundWaiter::Head(index);
@@ -200,54 +170,10 @@ impl KeyChange {
         }
     }
 
-    /// Removes detached waiters whose time is over from the known front, whether or not there is room. If this change
-    /// becomes full, the next look at the key, which is due at once, removes the rest.
-    pub(super) fn drop_lapsed(&mut self, ctx: &Context) {
-        let lapsed = |place: Place| matches!(place, Place::Detached { until } if ctx.now.is_past(until));
-        while !self.is_full()
-            && let Some(index) = self.state.queue.head.iter().position(|waiter| lapsed(waiter.place))
-        {
-            self.remove_waiter(FoundWaiter::Head(index));
-        }
-    }
-
-    /// Withdraws lapsed offers of places that no longer exist, because of a shrink or a step back of the clock. No
-    /// replica is to blame for them, and an offer in the past would cause one look at the key after another.
-    pub(super) fn withdraw_lapsed(&mut self, ctx: &Context) {
-        if self.effects.unfinished {
-            return;
-        }
-        for index in 0..self.state.queue.head.len() {
-            if let Place::Attached { replica, request_id, offered_until: Some(until) } =
-                self.state.queue.head[index].place
-                && ctx.now.is_past(until)
-            {
-                self.move_waiter(
-                    FoundWaiter::Head(index),
-                    Place::Attached { replica, request_id, offered_until: None },
-                );
-            }
-        }
-    }
-
     fn skip(&mut self, found: FoundWaiter, ctx: &Context) -> Served {
         let keeps_place = self.state.queue.get(found).holder.chosen;
         self.detach(found, ctx);
         if keeps_place { Served::Passed } else { Served::Gone }
-    }
-
-    /// Detaches a waiter from its connection. A waiter that chose its version keeps its place for a while; any other
-    /// leaves.
-    pub(super) fn detach(&mut self, found: FoundWaiter, ctx: &Context) {
-        let waiter = self.state.queue.get(found);
-        let (chosen, place) = (waiter.holder.chosen, waiter.place);
-        self.dismiss(place, Refusal::PlaceLost, ctx);
-        if chosen {
-            let until = ctx.now.at_most.plus_ms(KEPT_FOR_REPEAT_MS);
-            self.move_waiter(found, Place::Detached { until });
-        } else {
-            self.remove_waiter(found);
-        }
     }
 
     /// When and how the place that is granted next became free.

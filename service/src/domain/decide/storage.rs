@@ -1,7 +1,7 @@
 //! The rules for a tenant that has reached its storage limit: commands that store nothing more are allowed, and those
 //! that holders need.
 
-use super::{Context, KeyChange, Verdict, held::Target, refuse};
+use super::{Context, KeyChange, Verdict, refuse, target::Target};
 use crate::domain::{Acquire, Body, Data, DataEdit, KeyState, Refusal, Semaphore, size};
 
 /// The bytes that a row counts beside its data: about what a row with a short key takes together with its index entry.

@@ -1,7 +1,10 @@
 //! Semaphores: permits, sizes, and their deletion.
 
-use super::fixtures::{Scene, ask, release, v, wait};
-use crate::domain::{Acquire, Command, Data, Kind, Need, Refusal, Reply};
+use super::fixtures::{START, Scene, ask, key, release, v, wait};
+use crate::domain::{
+    Acquire, Body, BusyCount, Command, Data, KeyChange, Kind, Need, Refusal, Reply, RequestFlags, RequestId,
+    Timestamp,
+};
 
 fn permit(n: u16) -> Acquire {
     Acquire { kind: Kind::Semaphore, ..ask(n) }
@@ -141,4 +144,55 @@ fn a_semaphore_is_not_deleted_while_permits_are_active() {
     assert_eq!(scene.refused(&Command::DeleteSemaphore), Refusal::NotFound);
     scene.run(&resize(1));
     assert_eq!(scene.granted(permit(2)).fencing_token.0, 2, "invariant 2");
+}
+
+fn guarded(acquire: Acquire) -> Acquire {
+    let flags = RequestFlags { reentrant: false, guarded: true };
+    Acquire { request_id: RequestId::new(acquire.request_id.0.cast_unsigned() << 1, flags), ..acquire }
+}
+
+/// A semaphore of which three permits are held for a minute. The view shows the first of them.
+fn with_unknown_permits(max_size: i32, waiters: u16) -> Scene {
+    let mut scene = Scene::semaphore(max_size);
+    for n in 1..4 {
+        scene.granted(Acquire { lease_ms: Some(60_000), ..permit(n) });
+    }
+    for n in 4..4 + waiters {
+        scene.waits(guarded(wait_permit(n)));
+    }
+    let Body::Semaphore(semaphore) = &mut scene.state.body else { panic!("it is a semaphore") };
+    semaphore.permits.known.retain(|permit| permit.slot == 0);
+    semaphore.permits.unknown_from = Some(Timestamp(START + 60_000));
+    scene
+}
+
+/// Invariant 1. A guarded semaphore counts its known permits, and here two of three are unknown.
+#[test]
+fn the_first_guarded_grant_is_the_only_one_before_all_permits_are_known() {
+    let mut scene = with_unknown_permits(3, 2);
+    let (_, change) = scene.decide(&release(1));
+    assert!(change.effects.unfinished, "the rest of the queue is served after the commit");
+    scene.run(&release(1));
+    assert_eq!(scene.served().len(), 1);
+}
+
+/// Invariant 1.
+#[test]
+fn waiters_of_a_semaphore_that_becomes_guarded_are_served_one_by_one_before_all_permits_are_known() {
+    let mut scene = with_unknown_permits(3, 3);
+    let Body::Semaphore(semaphore) = &mut scene.state.body else { panic!("it is a semaphore") };
+    semaphore.permits.busy_counted = Some(BusyCount { busy: 3, at: Timestamp(START) });
+    let (lease_ms, default_lease_ms, guarded) = (None, 15_000, Some(true));
+    scene.run(&Command::PutSemaphore { max_size: 5, lease_ms, default_lease_ms, guarded });
+    assert_eq!(scene.served().len(), 1);
+}
+
+/// Invariant 1.
+#[test]
+fn two_first_guarded_acquires_of_one_batch_are_granted_one_by_one() {
+    let scene = with_unknown_permits(4, 0);
+    let mut change = KeyChange::new(key(), scene.state.clone());
+    let mut acquire = |n| change.decide(&Command::Acquire(guarded(permit(n))), &scene.context());
+    assert!(acquire(4).is_ok());
+    assert_eq!(acquire(5), Err(Need::NextBatch));
 }

@@ -1,7 +1,10 @@
 //! The commands of a tenant that has reached its storage limit.
 
 use super::fixtures::{Scene, ask, beat, data, release, wait};
-use crate::domain::{Acquire, Command, DataEdit, Heartbeat, Kind, ROW_BYTES, Refusal, Release, Reply};
+use crate::domain::{
+    Acquire, Command, DataEdit, ForcedRelease, Heartbeat, Kind, ROW_BYTES, Refusal, Release, Reply,
+    Revocations,
+};
 
 /// Data of this many bytes.
 fn text(bytes: usize) -> crate::domain::Data {
@@ -56,8 +59,12 @@ fn large_data_is_stored_only_where_as_much_was_stored_before() {
     let heartbeat = Heartbeat { data: more(), ..beat(1) };
     assert_eq!(scene.refused(&Command::Heartbeat(heartbeat)), Refusal::StorageFull);
     let Command::Release(release) = release(1) else { unreachable!() };
-    let refused = Command::Release(Release { data: more(), ..release });
+    let refused = Command::Release(Release { data: more(), ..release.clone() });
     assert_eq!(scene.refused(&refused), Refusal::StorageFull);
+    let (kind, version, delete_lock) = (Kind::Mutex, Some(release.version), false);
+    let forced = ForcedRelease { kind, version, data: more(), delete_lock, by: None, reason: None };
+    assert_eq!(scene.refused(&Command::ForceRelease(forced)), Refusal::StorageFull);
+    assert_eq!(scene.state.revoked, Revocations::default(), "what is refused revokes nothing");
     scene.release(1);
 }
 

@@ -1,6 +1,7 @@
 //! PostgreSQL: statements, writing of batches, loading of rows, notifications, and the proof of replication.
 
 mod bind;
+mod clauses;
 mod commit;
 mod load;
 mod notices;
