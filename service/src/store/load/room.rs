@@ -39,7 +39,8 @@ impl LoadRoom {
         if rows > LoadRequest::SHORT_ROWS && load_request.kind == LoadKind::Short {
             return Err(NotLoaded::IsLong);
         }
-        let rows = rows.max(ROWS_OF_STATEMENT);
+        let named = load_request.versions.len() + load_request.data_of.len();
+        let rows = (rows + named).max(ROWS_OF_STATEMENT);
         if rows > self.rows && self.rows < ROWS_OF_LOAD {
             return Err(NotLoaded::WasFull);
         }

@@ -40,13 +40,26 @@ pub(super) fn row_of_n(columns: &str) -> String {
     format!("SELECT {columns} FROM locks l WHERE l.tenant = n.tenant AND l.\"key\" = n.\"key\" LIMIT 1")
 }
 
-/// Removes the waiters that are named by these values of an array's rows. The order makes the planner use the primary key:
-/// to a plan for an empty table any index is as good, also one by which all waiters of the key are read.
-pub(super) fn delete_waiters([tenant, key, seq]: [&str; 3], from: &str) -> String {
+/// Selects these columns of the row `w` of a table that has this value in a column besides tenant and key. The order makes the
+/// planner use the index of that column. If it expects few rows of a key, as in an empty table or where most semaphores are
+/// small, any index of tenant and key is as good to it, also one by which all rows of the key are read.
+pub(super) fn row_with(
+    columns: &str,
+    table: &str,
+    [tenant, key]: [&str; 2],
+    (column, value): (&str, &str),
+) -> String {
     format!(
-        "DELETE FROM waiters WHERE ctid = ANY (ARRAY(\n    SELECT (\n        \
-         SELECT w.ctid FROM waiters w WHERE w.tenant = {tenant} AND w.\"key\" = {key} \
-         AND w.seq >= {seq} AND w.seq <= {seq} ORDER BY w.seq LIMIT 1\n    )\n    {from}\n))"
+        "SELECT w.{columns} FROM {table} w WHERE w.tenant = {tenant} AND w.\"key\" = {key} \
+         AND w.{column} >= {value} AND w.{column} <= {value} ORDER BY w.{column} LIMIT 1"
+    )
+}
+
+/// Removes the waiters that are named by these values of an array's rows.
+pub(super) fn delete_waiters([tenant, key, seq]: [&str; 3], from: &str) -> String {
+    let row = row_with("ctid", "waiters", [tenant, key], ("seq", seq));
+    format!(
+        "DELETE FROM waiters WHERE ctid = ANY (ARRAY(\n    SELECT (\n        {row}\n    )\n    {from}\n))"
     )
 }
 

@@ -151,6 +151,16 @@ WHERE NOT EXISTS (SELECT FROM free f WHERE f.tenant = n.tenant AND f."key" = n."
     )
 }
 
+/// Loads the rows `w` of a table that have a version, with `versions` parameters after tenant and key.
+pub(in super::super) fn of_versions(columns: &str, table: &str, versions: usize) -> String {
+    let parameters: Vec<_> = (3..3 + versions).map(|parameter| format!("(${parameter}::uuid)")).collect();
+    format!(
+        "SELECT {columns} FROM (VALUES {}) AS n (version)\nCROSS JOIN LATERAL ({}) AS w",
+        parameters.join(", "),
+        row_with("*", table, ["$1", "$2"], ("version", "n.version"))
+    )
+}
+
 // The rest is for rare transactions, which clear permits or decide under a lock. They go through SeaORM, which has no
 // composite types.
 
@@ -161,6 +171,10 @@ pub(in super::super) fn waiters_gone() -> String {
         delete_waiters(["x.v ->> 0", "x.v ->> 1", "(x.v ->> 2)::bigint"], FROM_JSON)
     )
 }
+
+/// Removes permits.
+pub(in super::super) const PERMITS_CLEAR: &str = "/* permits_clear */ DELETE FROM permits WHERE ctid = ANY (ARRAY(\
+    SELECT ctid FROM permits WHERE tenant = $1 AND \"key\" = $2 AND slot >= $3 ORDER BY slot))";
 
 /// Sends notifications to other replicas.
 pub(in super::super) const NOTIFY: &str = "/* notify */ SELECT count(pg_notify(x.v ->> 2, x.v ->> 3)) \

@@ -22,7 +22,8 @@ impl ChildrenSql {
         };
         let permits_clear = match dialect {
             Dialect::Sqlite => sqlite::PERMITS_CLEAR.to_owned(),
-            Dialect::Postgres | Dialect::MariaDb | Dialect::MySql => dialect
+            Dialect::Postgres => postgres::PERMITS_CLEAR.to_owned(),
+            Dialect::MariaDb | Dialect::MySql => dialect
                 .sql("/* permits_clear */ DELETE FROM permits WHERE tenant = ? AND {key} = ? AND slot >= ?"),
         };
         Self { waiters_gone, waiters_put, permits_put, permits_clear }

@@ -54,21 +54,12 @@ impl LoadSql {
 
     /// Loads waiters by version, with `versions` placeholders after tenant and key.
     pub(in super::super) fn named_waiters(&self, versions: usize) -> String {
-        self.dialect.sql(&format!(
-            "/* load_named_waiters */ SELECT {} FROM waiters w \
-             WHERE w.tenant = ? AND w.{{key}} = ? AND w.version IN ({})",
-            waiter_columns(),
-            placeholders(versions)
-        ))
+        format!("/* load_named_waiters */ {}", self.of_versions(&waiter_columns(), "waiters", versions))
     }
 
     /// Loads the data of waiters, with `versions` placeholders after tenant and key.
     pub(in super::super) fn waiter_data(&self, versions: usize) -> String {
-        self.dialect.sql(&format!(
-            "/* load_waiter_data */ SELECT w.seq, w.data FROM waiters w \
-             WHERE w.tenant = ? AND w.{{key}} = ? AND w.version IN ({})",
-            placeholders(versions)
-        ))
+        format!("/* load_waiter_data */ {}", self.of_versions("w.seq, w.data", "waiters", versions))
     }
 
     /// Reads the number of waiters ahead of each waiter that has one of these versions, with `versions` placeholders
@@ -85,12 +76,20 @@ impl LoadSql {
 
     /// Loads permits by version, with `versions` placeholders after tenant and key.
     pub(in super::super) fn named_permits(&self, versions: usize) -> String {
-        self.dialect.sql(&format!(
-            "/* load_named_permits */ SELECT {} FROM permits \
-             WHERE tenant = ? AND {{key}} = ? AND version IN ({})",
-            permit_columns(),
-            placeholders(versions)
-        ))
+        let columns = Columns::of_permits().without(&["tenant", "key"]);
+        let columns = columns.list(|column| format!("w.{}", column.name));
+        format!("/* load_named_permits */ {}", self.of_versions(&columns, "permits", versions))
+    }
+
+    /// Selects columns of the rows `w` of a table that have these versions.
+    fn of_versions(&self, columns: &str, table: &str, versions: usize) -> String {
+        match self.dialect {
+            Dialect::Postgres => postgres::of_versions(columns, table, versions),
+            Dialect::Sqlite | Dialect::MariaDb | Dialect::MySql => self.dialect.sql(&format!(
+                "SELECT {columns} FROM {table} w WHERE w.tenant = ? AND w.{{key}} = ? AND w.version IN ({})",
+                placeholders(versions)
+            )),
+        }
     }
 }
 

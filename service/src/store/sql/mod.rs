@@ -77,9 +77,10 @@ impl Sql {
             mysql: MysqlSql::new(dialect),
             lock_key: dialect
                 .sql("/* lock_key */ SELECT 1 FROM locks WHERE tenant = ? AND {key} = ? FOR UPDATE"),
+            // The order makes PostgreSQL's planner use the index by end, see `postgres/clauses.rs`.
             count_busy: dialect.sql(
-                "/* count_busy */ SELECT count(*) FROM permits \
-                 WHERE tenant = ? AND {key} = ? AND expires_at_ms > ? AND NOT released",
+                "/* count_busy */ SELECT count(*) FROM (SELECT released FROM permits \
+                 WHERE tenant = ? AND {key} = ? AND expires_at_ms > ? ORDER BY expires_at_ms) AS p WHERE NOT released",
             ),
             stored_bytes: stored_bytes(dialect),
             now: dialect.sql("/* now */ SELECT {now}"),
@@ -115,6 +116,9 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
         ("load_named_waiters", sql.load.named_waiters(2)),
         ("load_positions", sql.load.positions(2)),
         ("load_named_permits", sql.load.named_permits(2)),
+        ("load_waiter_data", sql.load.waiter_data(2)),
+        ("count_busy", sql.count_busy),
+        ("load_active_permits", sql.load.active_permits),
         ("load", sql.load.rows),
         ("load_queue_prefix", sql.load.queue_prefix),
         ("load_permits", sql.load.permits),
