@@ -23,6 +23,7 @@ mod request_id;
 mod revoked;
 mod size;
 mod state;
+mod suspects;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -48,5 +49,6 @@ pub use reply::{
 pub use request_id::{RequestFlags, RequestId};
 pub use revoked::{Revocation, Revocations};
 pub use state::{Body, KeyState, Mutex, Semaphore};
+pub use suspects::Suspects;
 pub use time::{Now, Timestamp};
 pub use waiter_data::WaiterData;

@@ -1,6 +1,6 @@
 //! The state of one key.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{
     Data, EndedVersions, Grant, Guard, Now, Permits, Place, Queue, ReplicaId, Revocations, RowVersion,
@@ -155,11 +155,11 @@ impl KeyState {
 
     /// The time at which this key has to be looked at again even if nobody writes it: now if the queue can be served,
     /// otherwise the next end of a lease, of an offer or of a detached waiter's time. `None` without waiters.
-    pub fn next_event(&self, now: Now, suspects: &BTreeSet<ReplicaId>) -> Option<Timestamp> {
+    pub fn next_event(&self, now: Now, is_suspect: impl Fn(ReplicaId) -> bool) -> Option<Timestamp> {
         if self.queue.len == 0 {
             return None;
         }
-        let suspected = match self.next_served(now, suspects) {
+        let suspected = match self.next_served(now, is_suspect) {
             NextServed::Somebody => return Some(now.at_least),
             NextServed::Suspect => Some(now.at_most.plus_ms(RECHECK_SUSPECTS_MS)),
             NextServed::Nobody => None,
@@ -188,12 +188,12 @@ impl KeyState {
 
     /// The waiters for which a place is free that is not even offered: a lease has ended since the decision that left
     /// this state. Serving the queue ends this condition, so an immediate look does not lead to an endless loop.
-    fn next_served(&self, now: Now, suspects: &BTreeSet<ReplicaId>) -> NextServed {
+    fn next_served(&self, now: Now, is_suspect: impl Fn(ReplicaId) -> bool) -> NextServed {
         let mut free = self.room(now).count;
         let mut suspected = false;
         for waiter in &self.queue.head {
             match waiter.place {
-                Place::Attached { replica, offered_until: None, .. } if suspects.contains(&replica) => {
+                Place::Attached { replica, offered_until: None, .. } if is_suspect(replica) => {
                     suspected = true;
                 }
                 Place::Attached { offered_until: None, .. } => {

@@ -59,6 +59,7 @@ pub use classify::ConnectionRefusal;
 pub use epoch::{RaisedByHand, raise_epoch};
 pub use error::{StoreError, Unreadable};
 pub use expired::GrantPosition;
+pub use postgres::PLANNER_SETTINGS;
 pub use schema::{MigrationStatus, check_schema, migrate_down, migrate_redo, migrate_status, migrate_up};
 pub use sql::hot_statements;
 pub use sql_store::connect;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::outcome::Need;
-use crate::domain::{Epoch, Now, ReplicaId, Tenant, WaiterLimit};
+use crate::domain::{Epoch, Now, ReplicaId, Suspects, Tenant, WaiterLimit};
 
 /// The facts that a decision depends on besides the command and the state of its key. All decisions of a batch share
 /// them.
@@ -20,9 +20,8 @@ pub struct Context {
     pub is_leaving: bool,
     /// Replicas that are known to be dead.
     pub dead: Arc<BTreeSet<ReplicaId>>,
-    /// Replicas that did not claim an offer in time. Nothing is offered to them until they are known to be dead or
-    /// alive.
-    pub suspects: Arc<BTreeSet<ReplicaId>>,
+    /// Replicas that did not claim an offer in time.
+    pub suspects: Arc<Suspects>,
     /// The maximum number of waiters of one key.
     pub max_waiters_per_key: i64,
     /// Whether changes list the grants that they make and end.

@@ -15,6 +15,9 @@ use crate::domain::{
 const LEAST_AT_ONCE: usize = 128;
 const MOST_AT_ONCE: usize = 1_000;
 
+/// The number of permits up to which all are loaded before a deletion, so that each lease that has expired is listed.
+const MOST_LISTED: i32 = 1_000;
+
 /// The bytes that the permits or waiters of a step have. The sizes of all permits' data are not known, only those of a
 /// part.
 const BYTES_AT_ONCE: usize = 4 << 20;
@@ -69,6 +72,12 @@ impl KeyChange {
         }
         if !semaphore.permits.can_be_deleted() {
             return Err(Need::Permits(1));
+        }
+        if ctx.lists_changes
+            && semaphore.permits.unknown_from.is_some()
+            && semaphore.permits.slots <= MOST_LISTED
+        {
+            return Err(Need::Permits(MOST_AT_ONCE));
         }
         self.mark_expired(ctx.now);
         if self.some_row_is_busy() {

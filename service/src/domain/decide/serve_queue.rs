@@ -1,7 +1,7 @@
 //! Serves the queue: free places go to the first waiters.
 
 use super::{Context, Freed, KeyChange, Need, OFFER_MS};
-use crate::domain::{Body, Place, Reply, Waiter, WaiterData, queue::FoundWaiter};
+use crate::domain::{Body, Place, Refusal, Reply, Waiter, WaiterData, queue::FoundWaiter};
 
 /// The maximum number of waiters that one decision serves. The next decision serves the rest.
 const MOST_AT_ONCE: usize = 128;
@@ -133,7 +133,13 @@ impl KeyChange {
                 Ok(Served::Gone)
             }
             Place::Detached { .. } => Ok(Served::Passed),
-            Place::Attached { replica, request_id, .. } if ctx.me == Some(replica) => {
+            place @ Place::Attached { replica, request_id, .. } if ctx.me == Some(replica) => {
+                if request_id.flags().guarded && !self.can_be_guarded() {
+                    // The semaphore has grown since.
+                    self.dismiss(place, Refusal::TooLargeToGuard, ctx);
+                    self.remove_waiter(found);
+                    return Ok(Served::Gone);
+                }
                 let WaiterData::Read(data) = &self.state.queue.head[index].data else {
                     return Ok(Served::Unread);
                 };
@@ -148,7 +154,8 @@ impl KeyChange {
             }
             Place::Attached { replica, .. } if ctx.dead.contains(&replica) => Ok(self.skip(found, ctx)),
             Place::Attached { replica, offered_until: None, .. }
-                if ctx.suspects.contains(&replica) || self.effects.suspects.contains(&replica) =>
+                if ctx.suspects.contains(replica, &self.id.tenant)
+                    || self.effects.suspects.contains(&replica) =>
             {
                 Ok(Served::Suspected)
             }

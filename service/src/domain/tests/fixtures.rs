@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::domain::{
     Acquire, Command, Context, Data, DataEdit, Decided, Effects, Heartbeat, Holder, Key, KeyChange, KeyId,
     KeyState, Kind, LockView, Now, Owner, Refusal, Release, ReplicaId, Reply, RequestFlags, RequestId,
-    RowVersion, SemaphoreView, Tenant, Verdict, Version,
+    RowVersion, SemaphoreView, Suspects, Tenant, Verdict, Version,
 };
 
 /// The replica that decides by default, and another one.
@@ -74,7 +74,7 @@ pub(super) struct Scene {
     pub(super) now: i64,
     pub(super) me: Option<ReplicaId>,
     pub(super) dead: BTreeSet<ReplicaId>,
-    pub(super) suspects: BTreeSet<ReplicaId>,
+    pub(super) suspects: Suspects,
     pub(super) max_waiters: i64,
     /// Whether the tenant has reached its storage limit.
     pub(super) is_over_storage: bool,
@@ -92,7 +92,7 @@ impl Scene {
             now: START,
             me: Some(ME),
             dead: BTreeSet::new(),
-            suspects: BTreeSet::new(),
+            suspects: Suspects::default(),
             max_waiters: 1_000,
             is_over_storage: false,
             effects: (Vec::new(), BTreeSet::new()),

@@ -2,8 +2,8 @@
 
 use super::fixtures::{START, Scene, ask, key, release, v, wait};
 use crate::domain::{
-    Acquire, Body, BusyCount, Command, Data, KeyChange, Kind, Need, Refusal, Reply, RequestFlags, RequestId,
-    Timestamp,
+    Acquire, Body, BusyCount, Command, Data, KeyChange, Kind, MOST_GUARDED_PERMITS, Need, Refusal, Reply,
+    RequestFlags, RequestId, Timestamp,
 };
 
 fn permit(n: u16) -> Acquire {
@@ -195,4 +195,16 @@ fn two_first_guarded_acquires_of_one_batch_are_granted_one_by_one() {
     let mut acquire = |n| change.decide(&Command::Acquire(guarded(permit(n))), &scene.context());
     assert!(acquire(4).is_ok());
     assert_eq!(acquire(5), Err(Need::NextBatch));
+}
+
+/// Otherwise its caller would have a permit that no guard row names.
+#[test]
+fn a_waiter_that_asked_for_a_guarded_permit_is_refused_when_the_semaphore_has_grown_too_large() {
+    let mut scene = Scene::semaphore(1);
+    scene.granted(permit(1));
+    scene.waits(guarded(wait_permit(2)));
+    scene.waits(wait_permit(3));
+    scene.run(&resize(MOST_GUARDED_PERMITS + 1));
+    assert_eq!(scene.dismissed(), [(guarded(wait_permit(2)).request_id.0, Refusal::TooLargeToGuard)]);
+    assert_eq!(scene.served(), [3]);
 }

@@ -12,7 +12,7 @@
 mod offers;
 mod reaper;
 mod reaping;
-mod replica_set;
+mod snapshot;
 mod waiter_check;
 mod watch;
 
@@ -31,13 +31,13 @@ use tokio::time::Instant;
 use self::{
     offers::{listen, search_for_offers},
     reaper::act_on,
-    replica_set::ReplicaSet,
+    snapshot::{ReplicaSet, Snapshot},
     waiter_check::keep_checking_waiters,
     watch::Watch,
 };
 pub(super) use self::{reaper::reap_when_wanted, reaping::reap_replica};
 use super::{Shared, ids, message::Message, tasks::spawn_critical};
-use crate::domain::ReplicaId;
+use crate::domain::{ReplicaId, Suspects, Tenant};
 
 /// The pause between two heartbeats.
 const HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ pub(super) struct Membership {
     /// Dead replicas.
     dead: ReplicaSet,
     /// Replicas that left an offer unclaimed, until it is known whether they are dead.
-    suspects: ReplicaSet,
+    suspects: Snapshot<Suspects>,
     /// Replicas that are being reaped.
     being_reaped: ReplicaSet,
     /// Notified when a request wants to wait.
@@ -109,16 +109,23 @@ impl Membership {
         tokio::time::timeout(pause, self.offers_expected.notified()).await.is_ok()
     }
 
-    /// The replicas to which nothing is offered.
-    pub(super) fn suspects(&self) -> Arc<BTreeSet<ReplicaId>> {
+    /// The replicas that left an offer unclaimed.
+    pub(super) fn suspects(&self) -> Arc<Suspects> {
         self.suspects.get()
     }
 
-    /// Notes that a replica left an offer unclaimed. Nothing more is offered to it before it is known to be dead or
-    /// alive.
-    pub(super) fn mark_suspect(&self, replica: ReplicaId) {
-        self.suspects.insert(replica);
+    /// Notes that a replica left an offer of a tenant unclaimed.
+    pub(super) fn mark_suspect(&self, replica: ReplicaId, tenant: &Tenant) {
+        self.suspects.change(|suspects| suspects.insert(replica, tenant));
         self.request_reaping();
+    }
+
+    /// Notes that it is known whether a replica is dead.
+    fn clear_suspicion(&self, replica: ReplicaId) {
+        // This is asked for each replica at each heartbeat.
+        if !self.suspects.get().is_empty() {
+            self.suspects.change(|suspects| suspects.remove(replica));
+        }
     }
 
     /// Makes this replica watch the heartbeats of the others until it is known which of them are dead.

@@ -49,12 +49,12 @@ async fn observe_heartbeats(
     let observed = watch.note(me, &peers, Instant::now());
     beating.extend(observed.alive.iter().copied());
     act_on(shared, observed);
-    for suspect in shared.membership.suspects().iter() {
-        if peers.iter().all(|peer| peer.replica != *suspect) {
+    for suspect in shared.membership.suspects().replicas() {
+        if peers.iter().all(|peer| peer.replica != suspect) {
             // A suspect without a row was reaped before, or it left too early.
-            shared.membership.dead.insert(*suspect);
-            shared.membership.suspects.remove(*suspect);
-            spawn_critical(reap_replica(shared.clone(), *suspect, None));
+            shared.membership.dead.insert(suspect);
+            shared.membership.clear_suspicion(suspect);
+            spawn_critical(reap_replica(shared.clone(), suspect, None));
         }
     }
     let is_known = |replica| Some(replica) == me || beating.contains(&replica);
@@ -64,13 +64,13 @@ async fn observe_heartbeats(
 /// Acts on the observed heartbeats of the other replicas.
 pub(super) fn act_on(shared: &Arc<Shared>, observed: ObservedReplicas) {
     for replica in observed.alive {
-        shared.membership.suspects.remove(replica);
+        shared.membership.clear_suspicion(replica);
         if shared.membership.dead.remove(replica) {
             tracing::warn!(%replica, "a replica that was declared dead sends heartbeats again");
         }
     }
     for (replica, counter) in observed.dead {
-        shared.membership.suspects.remove(replica);
+        shared.membership.clear_suspicion(replica);
         if shared.membership.dead.insert(replica) {
             tracing::warn!(%replica, "a replica sends no heartbeats; its waiters leave their queues");
             shared.metrics.replica_reaped();

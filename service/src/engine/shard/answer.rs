@@ -72,7 +72,7 @@ impl Shard {
         }
         self.shared.metrics.notified(effects.notified.len(), effects.skipped);
         for replica in effects.suspects {
-            self.shared.membership.mark_suspect(replica);
+            self.shared.membership.mark_suspect(replica, &id.tenant);
         }
         let now = Instant::now();
         if state.queue.len > 0
@@ -163,7 +163,8 @@ impl Shard {
         }
         let at = match self.shared.clock.now(now) {
             Some(time) => {
-                let event = state.next_event(time, &self.shared.membership.suspects());
+                let suspects = self.shared.membership.suspects();
+                let event = state.next_event(time, |replica| suspects.contains(replica, &id.tenant));
                 event.and_then(|event| self.shared.clock.instant_of(event))
             }
             // The database's time is unknown and has to be asked for first.

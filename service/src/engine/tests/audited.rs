@@ -239,6 +239,21 @@ async fn a_grant_in_the_change_in_which_its_wait_began_has_its_caller() {
     assert_eq!(audited.added(wait).await, ["granted a 1 200 -"]);
 }
 
+/// A deletion needs only a part of the permits.
+#[tokio::test(start_paused = true)]
+async fn each_expired_permit_is_recorded_when_its_semaphore_is_deleted() {
+    const PERMITS: i32 = 600;
+    let audited = Audited::new();
+    let Replica { service, store, .. } = &audited.replica;
+    service.put_semaphore(id("s"), PERMITS, None, None).await.unwrap();
+    store.add_ended_permits(&id("s"), PERMITS);
+    let delete = as_request("1", async { service.delete_semaphore(id("s")).await.unwrap() });
+    let mut added = audited.added(delete).await;
+    added.sort_unstable();
+    assert_eq!(added.remove(0), "deleted s 1 204 -");
+    assert_eq!(added, vec!["expired s - - -"; PERMITS as usize]);
+}
+
 /// Guards that a sweep does not read the rows before each step's again.
 #[tokio::test(start_paused = true)]
 async fn a_sweep_searches_each_permit_once_for_expired_grants() {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{MemoryStore, Replica, deliver, id, request};
 use crate::{
-    domain::{Kind, ReplicaId, Version},
+    domain::{DataEdit, Key, KeyId, Kind, Release, ReplicaId, Tenant, Version},
     engine::ids,
 };
 
@@ -61,6 +61,34 @@ async fn a_free_lock_beside_suspects_is_not_looked_at_all_the_time() {
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     let loads = store.loads.load(Ordering::Relaxed) - before;
     assert!(loads <= 10, "{loads} loads");
+}
+
+/// Otherwise a tenant whose requests wait for long at another replica would delay all locks whose waiters are there.
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_lets_an_offer_of_one_tenant_lapse_is_offered_locks_of_others() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    let (holder, silent) = queue_of_the_dead(&replica, Kind::Mutex, 2).await;
+    let ids = ["b", "c"].map(|key| KeyId { tenant: Tenant::trusted("other"), key: Key::trusted(key) });
+    let mut holders = Vec::new();
+    for other in &ids {
+        holders.push(deliver(replica.service.acquire(other.clone(), request(0)).await.unwrap()));
+        store.add_waiters(other, silent, 1);
+    }
+    let release = async |id: &KeyId, version| {
+        let release = Release { kind: Kind::Mutex, version, data: DataEdit::Keep, delete_lock: false };
+        replica.service.release(id.clone(), release).await.unwrap();
+        store.offers_to(silent)
+    };
+    replica.release("a", holder).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    assert_eq!(
+        store.offers_to(silent),
+        0,
+        "it is a suspect, and nothing more of this tenant is offered to it"
+    );
+    assert_eq!(release(&ids[0], holders[0]).await, 1);
+    assert_eq!(release(&ids[1], holders[1]).await, 2);
 }
 
 /// Guards invariant 5: a replica that is alive and let an offer lapse is offered the lock again when its heartbeat is

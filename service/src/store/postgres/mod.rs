@@ -10,6 +10,7 @@ mod replication;
 mod session;
 pub(super) mod sql;
 
+pub use self::session::PLANNER_SETTINGS;
 pub(super) use self::{
     notifications::PgNotifications,
     replication::Replication,

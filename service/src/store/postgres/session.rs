@@ -16,11 +16,12 @@ use crate::store::{
 };
 
 /// Every statement finds its rows by key, and its plan is made once. A plan that was made for an empty table must not
-/// remain a scan: with these settings the planner can only use the index.
-const PLANNER_SETTINGS: &[(&str, &str)] = &[
+/// remain a scan: with these settings the planner can only use an index, and for rows in an order the index of that order.
+pub const PLANNER_SETTINGS: &[(&str, &str)] = &[
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
+    ("enable_sort", "off"),
     ("jit", "off"),
     ("plan_cache_mode", "force_generic_plan"),
 ];
