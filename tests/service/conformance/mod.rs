@@ -73,6 +73,7 @@ mod reentrant;
 mod release;
 mod resize;
 mod semaphores;
+mod smuggling;
 mod supersede;
 mod sweeping;
 mod tenants;
