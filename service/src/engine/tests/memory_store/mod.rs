@@ -2,28 +2,23 @@
 //! demand.
 
 mod faults;
+mod rows;
 mod store;
 mod tables;
+mod views;
 
-use std::{
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
 };
 
 use tokio::time::Instant;
 
 pub(super) use self::faults::Fault;
-use self::tables::{RowLock, Tables};
+use self::tables::Tables;
 use crate::{
-    domain::{
-        Body, BusyCount, FutureHolder, Grant, KeyId, KeyState, Owner, Permit, Permits, Place, ReplicaId,
-        RequestFlags, Timestamp, Token, Waiter, WaiterData,
-    },
-    engine::ids,
-    store::{Committed, LoadKind, LoadRequest, NotLoaded, Unreadable, Write},
+    domain::{KeyId, KeyState, Place, ReplicaId, Timestamp},
+    store::{Committed, Write},
 };
 
 /// The database. Its clock follows tokio's (paused) time, plus an offset that a test can change.
@@ -115,123 +110,10 @@ impl MemoryStore {
         self.tables().keys.get(id).cloned().unwrap_or_else(KeyState::absent)
     }
 
-    /// The state of a key as a load returns it.
-    fn read(&self, load_request: &LoadRequest) -> Result<KeyState, NotLoaded> {
-        if self.tables().corrupt.contains(&load_request.id) {
-            return Err(Unreadable("corrupt".into()).into());
-        }
-        let waiters = self.row(&load_request.id).queue.head.len();
-        if waiters > LoadRequest::SHORT_ROWS && load_request.kind == LoadKind::Short {
-            return Err(NotLoaded::IsLong);
-        }
-        Ok(self.view(load_request))
-    }
-
-    /// Makes the rows of a key inconsistent.
-    pub(super) fn corrupt(&self, id: KeyId) {
-        self.tables().corrupt.insert(id);
-    }
-
-    /// Keeps a key's row locked for a while or, if not `is_seen`, a row of its queue or its permits.
-    pub(super) fn lock_row(&self, id: &KeyId, lasts: Duration, is_seen: bool) {
-        let until = Instant::now() + lasts;
-        self.tables().locks.push(RowLock { id: id.clone(), until, is_seen });
-    }
-
-    /// Makes the head of a queue a waiter of another replica, which is registered and will never send a heartbeat
-    /// again.
-    pub(super) fn adopt_head(&self, id: &KeyId, dead: ReplicaId) {
-        let mut tables = self.tables();
-        tables.replicas.entry(dead).or_insert(7);
-        let state = tables.keys.get_mut(id).unwrap();
-        state.row_version = Some(crate::domain::RowVersion(dead.0));
-        if let Place::Attached { replica, .. } = &mut state.queue.head[0].place {
-            *replica = dead;
-        }
-    }
-
-    /// Adds waiters of a replica to the queue of a key. The replica is registered and will never send a heartbeat
-    /// again.
-    pub(super) fn add_waiters(&self, id: &KeyId, dead: ReplicaId, count: usize) {
-        let mut tables = self.tables();
-        tables.replicas.entry(dead).or_insert(7);
-        let state = tables.keys.get_mut(id).unwrap();
-        state.row_version = Some(ids::row_version());
-        for _ in 0..count {
-            state.queue.push(Waiter {
-                seq: state.queue.next_seq,
-                holder: FutureHolder {
-                    version: ids::version(),
-                    chosen: false,
-                    owner: Owner::trusted("dead"),
-                    lease_ms: 60_000,
-                    replace_data: false,
-                    delete_on_release: false,
-                },
-                data: WaiterData::Read(None),
-                place: Place::Attached {
-                    replica: dead,
-                    request_id: ids::request_id(RequestFlags::default()),
-                    offered_until: None,
-                },
-            });
-        }
-    }
-
-    /// Adds permits to a semaphore whose leases have ended.
-    pub(super) fn add_ended_permits(&self, id: &KeyId, count: i32) {
-        let now = self.clock();
-        let mut tables = self.tables();
-        let state = tables.keys.get_mut(id).unwrap();
-        state.row_version = Some(ids::row_version());
-        let Body::Semaphore(semaphore) = &mut state.body else { panic!("it is a semaphore") };
-        for slot in 0..count {
-            state.token = Token(state.token.0 + 1);
-            let grant = Grant {
-                version: ids::version(),
-                chosen: false,
-                token: state.token,
-                owner: Owner::trusted("ended"),
-                lease_ms: 1_000,
-                acquired_at: now.plus_ms(-2_000),
-                expires_at: now.plus_ms(-1_000),
-                released: false,
-                delete_on_release: false,
-                request_id: ids::request_id(RequestFlags::default()),
-            };
-            semaphore.permits.put(Permit { slot, grant, data: None, updated_at: now.plus_ms(-2_000) });
-        }
-    }
-
-    /// All permits.
-    fn permits(&self) -> Vec<(KeyId, Permit)> {
-        let tables = self.tables();
-        let of_key = |(id, state): (&KeyId, &KeyState)| match &state.body {
-            Body::Semaphore(semaphore) => {
-                semaphore.permits.known.iter().map(|permit| (id.clone(), permit.clone())).collect()
-            }
-            Body::Absent | Body::Mutex(_) => Vec::new(),
-        };
-        tables.keys.iter().flat_map(of_key).collect()
-    }
-
     /// The number of a replica's waiters that are offered a place.
     pub(super) fn offers_to(&self, replica: ReplicaId) -> usize {
         let offered = |place: Place| matches!(place, Place::Attached { offered_until: Some(_), .. });
         self.waiters_of(replica).into_iter().filter(|(_, waiter)| offered(waiter.place)).count()
-    }
-
-    /// Makes all waiters of a queue wait at another replica, which is registered and will never send a heartbeat again.
-    pub(super) fn adopt_all(&self, id: &KeyId, dead: ReplicaId) {
-        let mut tables = self.tables();
-        tables.replicas.entry(dead).or_insert(7);
-        let state = tables.keys.get_mut(id).unwrap();
-        state.row_version = Some(crate::domain::RowVersion(dead.0));
-        for waiter in &mut state.queue.head {
-            if let Place::Attached { replica, .. } = &mut waiter.place {
-                *replica = dead;
-            }
-        }
     }
 
     /// The sum of the heartbeat counters of all replicas.
@@ -269,75 +151,8 @@ impl MemoryStore {
         Timestamp(self.clock_offset_ms.load(Ordering::Relaxed) + passed)
     }
 
-    /// The view of a key that a server would read. Its rows are counted.
-    fn view(&self, load_request: &LoadRequest) -> KeyState {
-        let mut state = self.row(&load_request.id);
-        let mut rows = 1;
-        let behind = state.queue.head.split_off(load_request.queue_prefix.min(state.queue.head.len()));
-        let of_replica = |place: &Place| matches!(place, Place::Attached { replica, .. } if Some(*replica) == load_request.waiters_of);
-        let mut theirs = 0;
-        for (index, waiter) in behind.into_iter().enumerate() {
-            let is_theirs = of_replica(&waiter.place) && theirs < LoadRequest::REAPED_AT_ONCE;
-            theirs += usize::from(is_theirs);
-            if is_theirs || load_request.versions.binary_search(&waiter.holder.version).is_ok() {
-                let before =
-                    i64::try_from(load_request.queue_prefix + index).ok().filter(|_| load_request.positions);
-                state.queue.named.push((waiter, before));
-            }
-        }
-        state.queue.asked.clone_from(&load_request.versions);
-        state.queue.leave_data_unread(&load_request.data_of);
-        rows += state.queue.head.len() + state.queue.named.len();
-        if load_request.positions && !state.queue.named.is_empty() {
-            self.counted_queues.fetch_add(1, Ordering::Relaxed);
-        }
-        if let Body::Semaphore(semaphore) = &mut state.body {
-            let all = semaphore.permits.known.len();
-            if load_request.counts_permits || semaphore.permits.slots > semaphore.max_size {
-                let now = self.clock();
-                let is_out = |permit: &&Permit| !permit.grant.released && permit.grant.expires_at > now;
-                let busy = i32::try_from(semaphore.permits.known.iter().filter(is_out).count()).unwrap();
-                semaphore.permits.busy_counted = Some(BusyCount { busy, at: now });
-                rows += all;
-            }
-            view_permits(&mut semaphore.permits, load_request);
-            rows += semaphore.permits.known.len();
-        }
-        self.rows.fetch_add(rows as u64, Ordering::Relaxed);
-        state
-    }
-
     fn apply(&self, writes: &[Write]) -> Committed {
         let tokens = self.tables().apply(writes);
         Committed { tokens, db_time: self.clock() }
-    }
-
-    fn waiters_of(&self, me: ReplicaId) -> Vec<(KeyId, crate::domain::Waiter)> {
-        let of_me = |place: &Place| matches!(place, Place::Attached { replica, .. } if *replica == me);
-        let tables = self.tables();
-        let all = tables
-            .keys
-            .iter()
-            .flat_map(|(id, state)| state.queue.head.iter().map(move |waiter| (id, waiter)));
-        all.filter(|(_, waiter)| of_me(&waiter.place))
-            .map(|(id, waiter)| (id.clone(), waiter.clone()))
-            .collect()
-    }
-}
-
-/// Keeps the permits that end first and those looked up by version.
-fn view_permits(permits: &mut Permits, load_request: &LoadRequest) {
-    permits.asked.clone_from(&load_request.versions);
-    permits.known.sort_by_key(|permit| (permit.grant.expires_at, permit.slot));
-    if permits.known.len() < load_request.permits {
-        return;
-    }
-    let all = permits.known.clone();
-    let behind = permits.known.split_off(load_request.permits);
-    permits.unknown_from = permits.known.last().map(|permit| permit.grant.expires_at);
-    let is_named = |permit: &Permit| load_request.versions.binary_search(&permit.grant.version).is_ok();
-    permits.known.extend(behind.into_iter().filter(is_named));
-    if load_request.latest_chosen {
-        permits.add_latest_chosen(&all);
     }
 }
