@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::{
     Database,
-    tables::{GuardRow, KeyRows, Tables, UserTransaction},
+    key_rows::{GuardRow, KeyRows},
+    tables::{Tables, UserTransaction},
 };
 use crate::{
     domain::{Body, KeyChange, KeyId, Version},

@@ -1,6 +1,7 @@
 //! The simulated database: tables in memory, a clock of its own, and all faults of the connections to it.
 
 mod guards;
+mod key_rows;
 mod server;
 mod servers;
 mod sessions;

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::{
     Database,
-    tables::{KeyRows, Tables, UserTransaction},
+    key_rows::KeyRows,
+    tables::{Tables, UserTransaction},
 };
 use crate::{
     domain::{Body, Epoch, Guard, KeyId, KeyState, RowVersion, Timestamp},

@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep_until};
 
-use super::{
-    Database,
-    tables::{KeyRows, RowLock},
-};
+use super::{Database, key_rows::KeyRows, tables::RowLock};
 use crate::{
     domain::{KeyId, ReplicaId},
     store::{LoadRequest, Notifications, StoreError},

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::{
     Database,
+    key_rows::KeyRows,
     servers::Session,
     sessions::{NotificationStream, Transaction},
-    tables::KeyRows,
 };
 use crate::{
     domain::{Epoch, KeyId, Place, ReplicaId, Timestamp, Waiter},

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use super::{
-    store::Connection,
-    tables::{KeyRows, Tables},
-};
+use super::{key_rows::KeyRows, store::Connection, tables::Tables};
 use crate::{
     domain::{Body, KeyId, Place, ReplicaId, Tenant, Timestamp, Version},
     store::{GrantPosition, Page, StoreError, SweepStore},
