@@ -1,7 +1,5 @@
 //! The rules beside the naive model.
 
-use std::collections::BTreeMap;
-
 use super::{Numbers, command};
 use crate::domain::{
     Command, Kind, Refusal, Reply, Verdict,
@@ -61,7 +59,7 @@ fn model_answer(reply: &Reply) -> ModelAnswer {
 pub(super) fn agree(is_mutex: bool, asks: &[Ask]) {
     let kind = if is_mutex { Kind::Mutex } else { Kind::Semaphore };
     let (mut scene, mut model) = (Scene::new(), Model::new(is_mutex, START));
-    let mut numbers = Numbers { rounds: BTreeMap::new(), next_request_id: 0, request_ids: BTreeMap::new() };
+    let mut numbers = Numbers::default();
     for (step, ask_for) in asks.iter().enumerate() {
         if let Ask::Pass(ms) = ask_for {
             scene.now += ms;

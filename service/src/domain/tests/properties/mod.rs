@@ -12,7 +12,9 @@ use super::{
     fixtures::{ask, beat, data, release, v},
     model::Ask,
 };
-use crate::domain::{Acquire, Command, Heartbeat, Kind, LeaveReason, Owner, RequestId, Version};
+use crate::domain::{
+    Acquire, Command, Heartbeat, Kind, LeaveReason, Owner, RequestFlags, RequestId, Version,
+};
 
 /// The steps of a case and the number of cases: 120,000 steps over the two properties.
 const STEPS: usize = 300;
@@ -40,10 +42,13 @@ fn asks() -> impl Strategy<Value = Ask> {
 
 /// The version that each number uses at present. A number changes its version now and then, so that not every acquire
 /// is a repeat.
+#[derive(Default)]
 struct Numbers {
+    /// The number that asks for guarded grants.
+    guarded: Option<u16>,
     rounds: BTreeMap<u16, u16>,
     next_request_id: i64,
-    request_ids: BTreeMap<Version, i64>,
+    request_ids: BTreeMap<Version, RequestId>,
 }
 
 impl Numbers {
@@ -57,14 +62,16 @@ fn command(ask_for: &Ask, kind: Kind, numbers: &mut Numbers) -> Option<Command> 
         Ask::Acquire { version, owner, chosen, lease, waits } => {
             numbers.next_request_id += 1;
             let number = numbers.version(version);
-            numbers.request_ids.insert(v(number.into()), numbers.next_request_id);
+            let flags = RequestFlags { reentrant: false, guarded: numbers.guarded == Some(version) };
+            let request_id = RequestId::new(numbers.next_request_id.cast_unsigned() << 2, flags);
+            numbers.request_ids.insert(v(number.into()), request_id);
             Command::Acquire(Acquire {
                 kind,
                 owner: Owner::new(&format!("owner {owner}")).unwrap(),
                 lease_ms: Some(lease),
                 wait_ms: Some(if waits { 1_000 } else { 0 }),
                 chosen,
-                request_id: RequestId(numbers.next_request_id),
+                request_id,
                 data: Some(data("text")),
                 ..ask(number)
             })
@@ -75,7 +82,7 @@ fn command(ask_for: &Ask, kind: Kind, numbers: &mut Numbers) -> Option<Command> 
         Ask::Release { version } => release(numbers.version(version)),
         Ask::TimeOut { version } => {
             let version = v(numbers.version(version).into());
-            let request_id = RequestId(numbers.request_ids.get(&version).copied()?);
+            let request_id = numbers.request_ids.get(&version).copied()?;
             Command::Leave { version, request_id, reason: LeaveReason::TimedOut }
         }
         Ask::Size(_) if kind == Kind::Mutex => return None,

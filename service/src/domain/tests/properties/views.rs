@@ -1,7 +1,5 @@
 //! Bounded views beside whole ones.
 
-use std::collections::BTreeMap;
-
 use super::{Numbers, command};
 use crate::domain::{
     Body, BusyCount, Command, Decided, Holder, KeyChange, KeyState, Kind, Need, Now, Queue, Refusal, Reply,
@@ -28,7 +26,10 @@ fn bounded(whole: &KeyState, bound: usize, command: &Command, more: &More, now: 
     let behind = behind.map(|(before, waiter)| (waiter.clone(), i64::try_from(before).ok())).collect();
     state.queue = Queue { head, named: behind, asked: named.clone(), ..whole.queue.clone() };
     state.queue.leave_data_unread(&more.data_of);
-    if let Body::Semaphore(semaphore) = &mut state.body {
+    if let Body::Semaphore(semaphore) = &mut state.body
+        // All permits of a guarded semaphore are loaded.
+        && !semaphore.guarded
+    {
         let permits = &mut semaphore.permits;
         let busy = permits.known.iter().filter(|permit| permit.grant.is_active(Now::exactly(now))).count();
         permits.known.sort_by_key(|permit| (permit.grant.expires_at, permit.slot));
@@ -70,7 +71,7 @@ fn decide_bounded(scene: &Scene, command: &Command, bound: usize) -> (Decided, K
 pub(super) fn views_agree(is_mutex: bool, bound: usize, asks: &[Ask]) {
     let kind = if is_mutex { Kind::Mutex } else { Kind::Semaphore };
     let mut scene = Scene::new();
-    let mut numbers = Numbers { rounds: BTreeMap::new(), next_request_id: 0, request_ids: BTreeMap::new() };
+    let mut numbers = Numbers { guarded: Some(13), ..Numbers::default() };
     for (step, ask_for) in asks.iter().enumerate() {
         if let Ask::Pass(ms) = ask_for {
             scene.now += ms;
@@ -105,7 +106,7 @@ pub(super) fn views_agree(is_mutex: bool, bound: usize, asks: &[Ask]) {
 struct KnownParts {
     /// Known are holders whose leases end before this time; `None` is all.
     holders_until: Option<Timestamp>,
-    /// Whether the numbers of waiters and holders are known, because the queue was served to its end.
+    /// Whether the numbers of waiters and holders, and the guard, are known, because the queue was served to its end.
     counts: bool,
 }
 
@@ -126,7 +127,7 @@ impl KnownParts {
                 self.keep_known(&mut not_granted.holders);
             }
             Verdict::Reply(Reply::Semaphore { view, .. }) if !self.counts => {
-                (view.busy_count, view.waiters) = (0, 0);
+                (view.busy_count, view.waiters, view.guarded) = (0, 0, false);
             }
             Verdict::Reply(_) | Verdict::Waiting { .. } | Verdict::GuardOpen(_) | Verdict::Unknown => {}
         }
