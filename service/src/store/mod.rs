@@ -10,6 +10,7 @@
 
 mod after;
 mod blocked;
+mod busy;
 mod checks;
 mod children;
 mod classify;

@@ -112,11 +112,13 @@ impl ListStore for SqlStore {
                             next = Some(Key::trusted(&found[at - 1].key));
                             break;
                         }
-                        turn.let_others().await?;
-                        let values = [row.tenant.as_str().into(), row.key.as_str().into(), now.0.into()];
-                        let pool = store.general_pool();
-                        let busy = store.query(pool, &store.list, &store.sql.count_busy, values).await?;
-                        items.push(semaphore_view(row, count(&busy)?));
+                        let mut busy = 0;
+                        for (sql, values) in store.busy_counts([&row.tenant, &row.key], row.slots, now) {
+                            turn.let_others().await?;
+                            busy +=
+                                count(&store.query(store.general_pool(), &store.list, sql, values).await?)?;
+                        }
+                        items.push(semaphore_view(row, busy));
                     }
                     Ok(Page { items, next })
                 })

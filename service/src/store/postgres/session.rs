@@ -21,6 +21,7 @@ pub const PLANNER_SETTINGS: &[(&str, &str)] = &[
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
+    ("enable_bitmapscan", "off"),
     ("enable_sort", "off"),
     ("jit", "off"),
     ("plan_cache_mode", "force_generic_plan"),

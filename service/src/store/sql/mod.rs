@@ -42,6 +42,8 @@ pub(super) struct Sql {
     /// Locks a key's row; not on SQLite.
     pub(super) lock_key: String,
     pub(super) count_busy: String,
+    /// As above, of a range of slots.
+    pub(super) count_busy_slots: String,
     pub(super) stored_bytes: String,
     pub(super) now: String,
 }
@@ -82,6 +84,11 @@ impl Sql {
                 "/* count_busy */ SELECT count(*) FROM (SELECT released FROM permits \
                  WHERE tenant = ? AND {key} = ? AND expires_at_ms > ? ORDER BY expires_at_ms) AS p WHERE NOT released",
             ),
+            count_busy_slots: dialect.sql(
+                "/* count_busy_slots */ SELECT count(*) FROM (SELECT expires_at_ms, released FROM permits \
+                 WHERE tenant = ? AND {key} = ? AND slot >= ? AND slot < ? ORDER BY slot) AS p \
+                 WHERE expires_at_ms > ? AND NOT released",
+            ),
             stored_bytes: stored_bytes(dialect),
             now: dialect.sql("/* now */ SELECT {now}"),
         }
@@ -118,6 +125,7 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
         ("load_named_permits", sql.load.named_permits(2)),
         ("load_waiter_data", sql.load.waiter_data(2)),
         ("count_busy", sql.count_busy),
+        ("count_busy_slots", sql.count_busy_slots),
         ("load_active_permits", sql.load.active_permits),
         ("load", sql.load.rows),
         ("load_queue_prefix", sql.load.queue_prefix),
