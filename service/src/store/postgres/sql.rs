@@ -9,7 +9,10 @@
 
 use std::sync::LazyLock;
 
-use super::clauses::*;
+use super::clauses::{
+    DB_TIME, FROM_JSON, WRITE_WON, after_cells, delete_waiters, insert_rows, of_array, of_json, parameter,
+    row_of_n, row_with, update_one, update_rows, update_with_waiters, upsert, upsert_waiters, with_floor,
+};
 use crate::store::{columns::Columns, dialect::Dialect};
 
 /// Updates keys' rows that exist: the common batch.
