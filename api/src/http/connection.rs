@@ -30,7 +30,7 @@ pub(super) use self::{
     party::{GROUPS, LastParty, Party},
     phase::Phase,
     slots::{Slot, Slots},
-    unconfirmed::UnconfirmedGrants,
+    unconfirmed::{UnbufferedGrant, UnconfirmedGrants},
 };
 use super::own_room::OwnRoom;
 use crate::auth::ClientCertificate;

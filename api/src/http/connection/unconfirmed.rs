@@ -10,6 +10,8 @@ use std::{
 
 use db_locks_service::Delivery;
 
+use super::Connection;
+
 /// The grant of an answer, in the answer's extensions. Dropping it before it is confirmed releases the grant.
 #[derive(Clone)]
 pub(crate) struct Unconfirmed(Arc<Delivery>);
@@ -36,6 +38,26 @@ impl Unconfirmed {
     }
 }
 
+/// A grant whose answer is on its way into the write buffer of its connection. Dropping it before the end of the answer is there releases
+/// the grant: no client can have read it.
+#[derive(Debug)]
+pub(in crate::http) struct UnbufferedGrant {
+    grant: Unconfirmed,
+    connection: Arc<Connection>,
+}
+
+impl UnbufferedGrant {
+    /// The grant of an answer to a request on this connection.
+    pub(in crate::http) const fn new(grant: Unconfirmed, connection: Arc<Connection>) -> Self {
+        Self { grant, connection }
+    }
+
+    /// Leaves the grant to the socket: the last byte of its answer is in the write buffer, whose bytes are written next.
+    pub(in crate::http) fn buffered(self) {
+        self.connection.unconfirmed().confirm_when_written(self.grant);
+    }
+}
+
 /// The grants of a connection whose answers are in the write buffer and not written to the kernel yet. The number of answers that fit
 /// into the buffer is the bound.
 #[derive(Debug, Default)]
@@ -47,7 +69,7 @@ pub(in crate::http) struct UnconfirmedGrants {
 
 impl UnconfirmedGrants {
     /// Keeps a grant until its answer is written or the connection ends.
-    pub(in crate::http) fn confirm_when_written(&self, grant: Unconfirmed) {
+    fn confirm_when_written(&self, grant: Unconfirmed) {
         self.grants().push(grant);
         self.exist.store(true, Ordering::Relaxed);
     }
@@ -63,7 +85,7 @@ impl UnconfirmedGrants {
         self.exist.load(Ordering::Relaxed)
     }
 
-    /// Marks the grants in the buffer as delivered: the buffer has been written to an open connection.
+    /// Marks the grants in the buffer as delivered: their answers have been written to an open connection.
     pub(in crate::http) fn written(&self) {
         self.exist.store(false, Ordering::Relaxed);
         self.grants().drain(..).for_each(Unconfirmed::delivered);

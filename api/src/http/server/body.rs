@@ -10,20 +10,48 @@ use bytes::{Buf, Bytes};
 use hyper::body::{Frame, SizeHint};
 
 use super::connection_memory::Counted;
-use crate::http::connection::{InFlight, Unconfirmed};
+use crate::http::connection::{InFlight, UnbufferedGrant};
 
 /// The largest piece for hyper, in bytes: it copies each piece into its buffer.
 pub(super) const PIECE: usize = 64 * 1024;
-/// The first piece with HTTP/2; each later one is twice as large. hyper takes a piece as soon as the client has room for a byte of
-/// it, so this way it never holds much more of an answer than the client has read.
+/// The first piece with HTTP/2; each later one is twice as large. hyper takes a piece before the client has room for it, and the next one
+/// as soon as there was room for a byte of the last one. So this way it never holds much more of an answer than the client has read.
 pub(super) const FIRST_PIECE: usize = 2 * 1024;
+/// The most bytes of the last piece of an answer with a grant. h2 copies frames of less than 1 KiB into its buffer before it writes them,
+/// and writes larger ones from where they are. So no byte of the last piece is written before its grant is left to the socket.
+const LAST_PIECE_OF_GRANT: usize = 1_000;
 
 /// Bytes of an answer, which hyper and h2 keep until they are written. With HTTP/2 that is when the client has opened its window for them.
+///
+/// h2 drops pieces that it has not copied into its buffer when their stream is reset or their connection ends.
 #[derive(Debug)]
 pub(super) struct Piece {
     bytes: Bytes,
+    /// In the last piece of an answer, until hyper or h2 has copied its last byte: the grant in the answer.
+    grant: Option<UnbufferedGrant>,
     /// In the last piece of an answer: counts the answer as unread until it is dropped.
     _unread: Option<Counted>,
+}
+
+impl Piece {
+    fn new(bytes: Bytes) -> Self {
+        Self { bytes, grant: None, _unread: None }
+    }
+
+    /// The last piece of an answer.
+    fn last(bytes: Bytes, grant: Option<UnbufferedGrant>, unread: Option<Counted>) -> Self {
+        let mut piece = Self { bytes, grant, _unread: unread };
+        piece.leave_grant_at_end();
+        piece
+    }
+
+    fn leave_grant_at_end(&mut self) {
+        if !self.bytes.has_remaining()
+            && let Some(grant) = self.grant.take()
+        {
+            grant.buffered();
+        }
+    }
 }
 
 impl Buf for Piece {
@@ -35,8 +63,10 @@ impl Buf for Piece {
         self.bytes.chunk()
     }
 
+    /// hyper and h2 call this when they have copied the bytes.
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
+        self.leave_grant_at_end();
     }
 }
 
@@ -48,9 +78,9 @@ pub(super) struct AnswerBody {
     rest: Bytes,
     /// The largest size of the next piece, in bytes.
     most: usize,
-    /// The grant in the answer. It counts as delivered once the last piece has been written.
-    grant: Option<Unconfirmed>,
-    in_flight: Option<InFlight>,
+    /// The grant in the answer. The last piece takes it along.
+    grant: Option<UnbufferedGrant>,
+    _in_flight: Option<InFlight>,
     /// Counts the answer as unread. The last piece takes it along, and an empty one if there is no other.
     unread: Option<Counted>,
 }
@@ -60,34 +90,32 @@ impl AnswerBody {
     pub(super) const fn new(
         inner: Body,
         in_flight: Option<InFlight>,
-        grant: Option<Unconfirmed>,
+        grant: Option<UnbufferedGrant>,
         unread: Option<Counted>,
         first_piece: usize,
     ) -> Self {
-        Self { inner, rest: Bytes::new(), most: first_piece, grant, in_flight, unread }
+        Self { inner, rest: Bytes::new(), most: first_piece, grant, _in_flight: in_flight, unread }
     }
 
-    fn piece(&mut self, mut bytes: Bytes) -> Frame<Piece> {
-        if bytes.len() > self.most {
-            self.rest = bytes.split_off(self.most);
+    fn piece(&mut self, mut bytes: Bytes) -> Piece {
+        let most = if self.grant.is_some() && bytes.len() > LAST_PIECE_OF_GRANT {
+            self.most.min(bytes.len() - LAST_PIECE_OF_GRANT)
+        } else {
+            self.most
+        };
+        if bytes.len() > most {
+            self.rest = bytes.split_off(most);
         }
         self.most = (2 * self.most).min(PIECE);
-        let is_last = self.has_no_more_bytes();
-        if is_last && self.grant.is_some() {
-            self.last_piece_taken();
-        }
-        let unread = if is_last { self.unread.take() } else { None };
-        Frame::data(Piece { bytes, _unread: unread })
+        if self.has_no_more_bytes() { self.last_piece(bytes) } else { Piece::new(bytes) }
+    }
+
+    fn last_piece(&mut self, bytes: Bytes) -> Piece {
+        Piece::last(bytes, self.grant.take(), self.unread.take())
     }
 
     fn has_no_more_bytes(&self) -> bool {
         self.rest.is_empty() && self.inner.is_end_stream()
-    }
-
-    fn last_piece_taken(&mut self) {
-        if let (Some(grant), Some(in_flight)) = (self.grant.take(), &self.in_flight) {
-            in_flight.connection().unconfirmed().confirm_when_written(grant);
-        }
     }
 }
 
@@ -102,18 +130,15 @@ impl HttpBody for AnswerBody {
         let this = &mut *self;
         if !this.rest.is_empty() {
             let rest = std::mem::take(&mut this.rest);
-            return Poll::Ready(Some(Ok(this.piece(rest))));
+            return Poll::Ready(Some(Ok(Frame::data(this.piece(rest)))));
         }
         let Some(frame) = ready!(Pin::new(&mut this.inner).poll_frame(cx)) else {
-            this.last_piece_taken();
-            let unread = this.unread.take();
-            return Poll::Ready(
-                unread.map(|unread| Ok(Frame::data(Piece { bytes: Bytes::new(), _unread: Some(unread) }))),
-            );
+            let is_left = this.grant.is_some() || this.unread.is_some();
+            return Poll::Ready(is_left.then(|| Ok(Frame::data(this.last_piece(Bytes::new())))));
         };
         Poll::Ready(Some(frame.map(|frame| match frame.into_data() {
-            Ok(bytes) => this.piece(bytes),
-            Err(other) => other.map_data(|bytes| Piece { bytes, _unread: None }),
+            Ok(bytes) => Frame::data(this.piece(bytes)),
+            Err(other) => other.map_data(Piece::new),
         })))
     }
 
@@ -144,7 +169,10 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::http::{connection::Connection, server::connection_memory::ConnectionMemory};
+    use crate::http::{
+        connection::Connection,
+        server::{connection_memory::ConnectionMemory, tests::grants::Locks},
+    };
 
     #[tokio::test]
     async fn a_large_body_comes_in_pieces_and_its_length_is_known() {
@@ -180,5 +208,44 @@ mod tests {
             drop(frames.pop());
             assert_eq!(all.bytes(), 0);
         }
+    }
+
+    #[tokio::test]
+    async fn a_grant_is_left_to_the_socket_with_the_last_byte_of_its_answer() {
+        let locks = Locks::start().await;
+        for bytes in [1, LAST_PIECE_OF_GRANT, LAST_PIECE_OF_GRANT + 1, FIRST_PIECE, 10 * FIRST_PIECE] {
+            let connection = Connection::for_test(true);
+            let grant = UnbufferedGrant::new(locks.grant("k").await, Arc::clone(&connection));
+            let mut body =
+                AnswerBody::new(Body::from(vec![b' '; bytes]), None, Some(grant), None, FIRST_PIECE);
+            let mut pieces = Vec::new();
+            while !body.is_end_stream() {
+                pieces.push(body.frame().await.unwrap().unwrap().into_data().unwrap());
+            }
+            drop(body);
+            let mut last = pieces.pop().unwrap();
+            for mut piece in pieces {
+                piece.advance(piece.remaining());
+            }
+            assert!(last.remaining() <= LAST_PIECE_OF_GRANT);
+            last.advance(last.remaining() - 1);
+            assert!(!connection.unconfirmed().exist());
+            last.advance(1);
+            assert!(connection.unconfirmed().exist());
+            connection.unconfirmed().ended();
+            assert!(locks.is_free("k", true).await, "nothing was written");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_grant_is_given_back_if_its_last_piece_is_dropped_before() {
+        let locks = Locks::start().await;
+        let connection = Connection::for_test(true);
+        let grant = UnbufferedGrant::new(locks.grant("k").await, Arc::clone(&connection));
+        let mut body = AnswerBody::new(Body::from("grant"), None, Some(grant), None, FIRST_PIECE);
+        let mut last = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        last.advance(1);
+        drop((body, last));
+        assert!(!connection.unconfirmed().exist() && locks.is_free("k", true).await);
     }
 }

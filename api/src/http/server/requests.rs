@@ -24,7 +24,7 @@ use super::{
 };
 use crate::http::{
     BodyMemory,
-    connection::{ClientBody, Connection, InFlight, Unconfirmed},
+    connection::{ClientBody, Connection, InFlight, UnbufferedGrant, Unconfirmed},
 };
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -142,6 +142,9 @@ impl<S: HttpService> Future for ResponseFuture<S> {
             None => {}
         }
         let grant = answer.extensions_mut().remove::<Unconfirmed>();
+        let grant = grant
+            .zip(in_flight.as_ref())
+            .map(|(grant, in_flight)| UnbufferedGrant::new(grant, Arc::clone(in_flight.shared_connection())));
         let is_shared = matches!(answer.extensions().get::<BodyMemory>(), Some(BodyMemory::Shared));
         let is_http2 = self.answered.is_some();
         let own = if is_shared { 0 } else { answer.body().size_hint().lower() };

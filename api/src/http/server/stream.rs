@@ -49,6 +49,8 @@ pub(super) struct ClientStream {
     waits_for_bytes: bool,
     /// When bytes last arrived.
     last_read: Instant,
+    /// Whether the client has closed its side.
+    has_ended: bool,
     /// The number of requests before the next head.
     answered: usize,
     head_timer: HeadTimer,
@@ -83,6 +85,7 @@ impl ClientStream {
             is_http2,
             waits_for_bytes: false,
             last_read: now,
+            has_ended: false,
             answered: 0,
             head_timer: HeadTimer::new(now),
             input: InputCheck::default(),
@@ -126,10 +129,21 @@ impl ClientStream {
     /// grant.
     fn check_open(&self) -> io::Result<()> {
         let is_stale = || self.last_read.elapsed() > RECENT_READ;
-        if self.connection.unconfirmed().exist() && is_stale() && self.transport.is_closed() {
+        let is_closed = || self.has_ended || is_stale() && self.transport.is_closed();
+        if self.connection.unconfirmed().exist() && is_closed() {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         Ok(())
+    }
+
+    /// Notes that the answers of grants are written: with HTTP/1.1 when all bytes are, and with HTTP/2 when some are.
+    ///
+    /// With HTTP/2 an answer may be written although others behind it are not. If the connection ended then, its client could have read its
+    /// whole grant, so it must not be given back. The client may have a part of its answer only, or none: then its lease ends the grant.
+    fn note_written(&self) {
+        if self.connection.unconfirmed().exist() {
+            self.connection.unconfirmed().written();
+        }
     }
 
     /// Ready when a write has stalled for too long.
@@ -195,6 +209,7 @@ impl AsyncRead for ClientStream {
         this.waits_for_bytes = read.is_pending();
         if read.is_ready() {
             this.last_read = Instant::now();
+            this.has_ended = buffer.filled().len() == before;
             this.work.add(buffer.filled().len() - before);
             return read.map(|read| read.and_then(|()| this.check(buffer, before)));
         }
@@ -222,6 +237,7 @@ impl AsyncWrite for ClientStream {
                 this.stall_timer.progress(written);
                 if this.is_http2 {
                     this.control_frames.written(written);
+                    this.note_written();
                 }
                 Poll::Ready(Ok(written))
             }
@@ -237,9 +253,7 @@ impl AsyncWrite for ClientStream {
             return this.poll_stalled(cx).map(Err);
         }
         this.stall_timer.all_written();
-        if this.connection.unconfirmed().exist() {
-            this.connection.unconfirmed().written();
-        }
+        this.note_written();
         this.poll_hung_up(cx)?;
         Poll::Ready(Ok(()))
     }

@@ -1,7 +1,7 @@
 //! The streams of an HTTP/2 connection, which all run in the connection's task.
 //!
-//! So the end of a connection ends its requests, and the last bytes of an answer are passed to the connection and written in one
-//! step, as with HTTP/1.1: a flush then covers exactly the answers so far.
+//! So the end of a connection ends its requests. The last bytes of an answer are passed to the connection, which reads before it writes: the
+//! answers of streams that their clients have reset are dropped unwritten, and a connection that its client has closed drops all of them.
 
 use std::{
     pin::Pin,

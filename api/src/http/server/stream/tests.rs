@@ -195,3 +195,33 @@ async fn a_grant_is_not_written_to_a_client_that_has_waited_for_some_millisecond
         Pin::new(&mut stream).poll_write(&mut Context::from_waker(noop_waker_ref()), b"HTTP/1.1 200 OK\r\n");
     assert!(matches!(written, Poll::Ready(Err(_))), "{written:?}");
 }
+
+/// It has closed its side just now.
+#[tokio::test]
+async fn a_grant_is_not_written_to_a_client_whose_end_was_read() {
+    for is_http2 in [false, true] {
+        let (mut client, mut stream) = connect(is_http2).await;
+        client.shutdown().await.unwrap();
+        stream.transport.tcp().readable().await.unwrap();
+        let mut cx = Context::from_waker(noop_waker_ref());
+        assert!(Pin::new(&mut stream).poll_read(&mut cx, &mut ReadBuf::new(&mut [0; 8])).is_ready());
+        stream.connection.unconfirmed().pretend();
+        let written = Pin::new(&mut stream).poll_write(&mut cx, b"HTTP/1.1 200 OK\r\n");
+        assert!(matches!(written, Poll::Ready(Err(_))), "{written:?}");
+    }
+}
+
+/// Then the client may have read it, and the connection may end before the rest is written. With HTTP/1.1 the answer ends with the last
+/// byte.
+#[tokio::test]
+async fn with_http2_a_grant_counts_as_delivered_once_a_part_of_the_buffer_is_written() {
+    for is_http2 in [false, true] {
+        let (_client, mut stream) = connect(is_http2).await;
+        stream.connection.unconfirmed().pretend();
+        stream.transport.tcp().writable().await.unwrap();
+        let answers = vec![0; 64 << 20];
+        let written = Pin::new(&mut stream).poll_write(&mut Context::from_waker(noop_waker_ref()), &answers);
+        assert!(matches!(written, Poll::Ready(Ok(some)) if some < answers.len()), "{written:?}");
+        assert_eq!(stream.connection.unconfirmed().exist(), !is_http2);
+    }
+}

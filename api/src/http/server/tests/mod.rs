@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod by_hand;
 mod connection_memory;
+pub(super) mod grants;
 mod http2;
 mod requests;
 #[cfg(target_os = "linux")]
