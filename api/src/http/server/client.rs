@@ -2,14 +2,21 @@
 
 use std::{
     future::poll_fn,
+    io,
     net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
+    task::Context,
 };
 
 use futures_util::{FutureExt, StreamExt};
+use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, sync::watch};
+use tokio::{
+    net::TcpStream,
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     HttpService, Protocols,
@@ -20,15 +27,18 @@ use super::{
     streams::{Running, Streams},
     timers::FIRST_HEAD_TIMEOUT,
     tls::Tls,
+    transport::Transport,
     turns::{Busy, Work},
 };
 use crate::http::{
-    connection::{Connection, LastParty, Phase, Slot},
+    connection::{Connection, LastParty, Party, Phase, Slot},
     metrics::OpenConnection,
 };
 
 /// The number of streams whose end takes as long as a request, at most.
 const STREAMS_OF_REQUEST: usize = 4;
+
+type Http1Connection<S> = http1::Connection<TokioIo<ClientStream>, Requests<S>>;
 
 /// Serves a connection to its end.
 pub(super) async fn serve<S: HttpService>(
@@ -43,23 +53,12 @@ pub(super) async fn serve<S: HttpService>(
     let authorities = protocols.tls.as_deref().map(Tls::authorities);
     let mut ending = Ending::new(phase);
     let work = Work::default();
-    let start = tokio::time::timeout(
-        FIRST_HEAD_TIMEOUT,
-        protocol::detect(tcp, protocols.tls.as_deref(), &protocols.turns, (party.get(), &work)),
-    );
-    let started = tokio::select! {
-        biased;
-        started = start => started,
-        () = ending.close_when_idle() => return,
-        () = slot.until_displaced() => return,
-    };
-    let (transport, protocol) = match started {
-        Ok(Ok(started)) => started,
-        Ok(Err(error)) => {
+    let (transport, protocol) = match begin(&protocols, tcp, (party.get(), &work), &mut ending, &slot).await {
+        Some(Ok(begun)) => begun,
+        Some(Err(error)) => {
             return tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a connection broke");
         }
-        // The client sent nothing.
-        Err(_) => return,
+        None => return,
     };
     let certificate = authorities.and_then(|authorities| transport.certificate(authorities));
     if let Some(certificate) = &certificate {
@@ -78,6 +77,34 @@ pub(super) async fn serve<S: HttpService>(
     }
 }
 
+/// Waits for the first bytes of a client, and detects its protocol. `None` if nothing comes in time, or if the connection has to end before.
+async fn begin(
+    protocols: &Protocols,
+    tcp: TcpStream,
+    (party, work): (Party, &Work),
+    ending: &mut Ending,
+    slot: &Slot,
+) -> Option<io::Result<(Transport, Protocol)>> {
+    let deadline = Instant::now() + FIRST_HEAD_TIMEOUT;
+    let sent = tokio::select! {
+        biased;
+        sent = timeout_at(deadline, tcp.readable()) => sent.ok()?,
+        () = ending.close_when_idle() => return None,
+        () = slot.until_displaced() => return None,
+    };
+    if let Err(error) = sent {
+        return Some(Err(error));
+    }
+    // A client that has sent something may wait for its turn for long, and is not idle.
+    let detected = protocol::detect(tcp, protocols.tls.as_deref(), &protocols.turns, (party, work));
+    tokio::select! {
+        biased;
+        detected = timeout_at(deadline, detected) => detected.ok(),
+        () = ending.close_at_end() => None,
+        () = slot.until_displaced() => None,
+    }
+}
+
 /// Answers the requests of a connection until it ends; `None` if it was ended without waiting for its requests.
 async fn speak<S: HttpService>(
     protocols: &Protocols,
@@ -91,12 +118,14 @@ async fn speak<S: HttpService>(
             let client = Arc::clone(requests.client());
             let mut connection = pin!(protocols.http1.serve_connection(io, requests));
             let mut busy = Busy::new(protocols.turns.clone(), work);
+            let mut ends_when_idle = false;
             loop {
+                let running = run_http1(&mut busy, &client, connection.as_mut(), &mut ends_when_idle);
                 tokio::select! {
                     biased;
-                    result = run_http1(&mut busy, &client, connection.as_mut()) => return Some(result),
+                    result = running => return Some(result),
                     Some(end) = ends.next() => match end {
-                        End::Graceful => connection.as_mut().graceful_shutdown(),
+                        End::Graceful => ends_when_idle = true,
                         End::AtOnce => return None,
                     }
                 }
@@ -130,14 +159,26 @@ async fn speak<S: HttpService>(
 }
 
 /// Runs an HTTP/1.1 connection. With pipelined requests, hyper answers up to 16 of them in a poll.
-async fn run_http1<C: Future>(
+///
+/// A connection that `ends_when_idle` ends in its turn, after what has come by then was read. Otherwise a request that waits for the turn
+/// would be lost.
+async fn run_http1<S: HttpService>(
     busy: &mut Busy,
     client: &Connection,
-    mut connection: Pin<&mut C>,
-) -> C::Output {
+    mut connection: Pin<&mut Http1Connection<S>>,
+    ends_when_idle: &mut bool,
+) -> hyper::Result<()> {
+    let mut poll_and_end = |cx: &mut Context<'_>| {
+        let polled = connection.as_mut().poll(cx);
+        if polled.is_pending() && std::mem::take(ends_when_idle) {
+            connection.as_mut().graceful_shutdown();
+            return connection.as_mut().poll(cx);
+        }
+        polled
+    };
     poll_fn(|cx| {
         busy.set_party(client.parties());
-        busy.poll_in_turn(cx, || client.requests().arrived(), |cx| connection.as_mut().poll(cx))
+        busy.poll_in_turn(cx, || client.requests().arrived(), &mut poll_and_end)
     })
     .await
 }

@@ -75,6 +75,11 @@ impl Ending {
             .await;
     }
 
+    /// Completes when the connection is to be closed, even if a request has come.
+    pub(super) async fn close_at_end(&mut self) {
+        reached(&mut self.phase, Phase::Ended).await;
+    }
+
     /// The events that end the connection of this client, which has this slot. A client of HTTP/2 can be asked to send further requests
     /// elsewhere; a connection of HTTP/1 is closed between two requests.
     pub(super) fn events(mut self, client: Arc<Connection>, slot: Arc<Slot>, is_http2: bool) -> EndEvents {

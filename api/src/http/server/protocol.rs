@@ -28,16 +28,14 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// Detects a client's protocol, after the TLS handshake if TLS is set up. The steps of it take turns with other new connections, and
-/// count as `work`, as does what TLS reads later.
+/// Detects the protocol of a client that has sent something, after the TLS handshake if TLS is set up. The steps of it take turns with other
+/// new connections, and count as `work`, as does what TLS reads later. Without a byte there would be nothing to do in a turn.
 pub(super) async fn detect(
     tcp: TcpStream,
     tls: Option<&Tls>,
     turns: &Turns,
     (party, work): (Party, &Work),
 ) -> io::Result<(Transport, Protocol)> {
-    // Without a byte there is nothing to do in a turn.
-    tcp.readable().await?;
     let is_gone = || io::Error::from(io::ErrorKind::ConnectionAborted);
     let first = Some(turns.first(party, until_gone(&tcp, tls.is_some())).await.ok_or_else(is_gone)?);
     let Some(tls) = tls else {

@@ -1,8 +1,24 @@
 //! How connections end when the service stops.
 
+use std::future::{pending, poll_fn};
+
 use tokio::time::Instant;
 
-use super::*;
+use super::{by_hand::ByHand, *};
+use crate::http::{
+    connection::Party,
+    server::turns::{Busy, Work},
+};
+
+const ASKS: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+/// Lets idle connections be closed, after the time in which a new one is kept for its first request.
+async fn close_idle(connection: &ByHand) {
+    connection.phase.send_replace(Phase::Closing);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    tokio::time::resume();
+}
 
 #[tokio::test]
 async fn a_stop_announces_the_last_answer_of_each_connection() {
@@ -61,6 +77,36 @@ async fn who_connects_while_idle_connections_are_closed_is_answered() {
     let begin = Instant::now();
     assert_eq!(rest(silent).await, "");
     assert!(begin.elapsed() < grace / 4, "{:?}", begin.elapsed());
+}
+
+/// In a flood of new connections it waits for seconds.
+#[tokio::test]
+async fn a_new_connection_whose_request_waits_for_a_turn_is_answered() {
+    let mut connection = ByHand::open().await;
+    let turn = connection.turns.first(Party::UNKNOWN, pending::<()>()).await;
+    connection.client.write_all(ASKS).await.unwrap();
+    assert!(!connection.poll().await);
+    close_idle(&connection).await;
+    assert!(!connection.poll().await, "it is not idle");
+    drop(turn);
+    connection.answer(Response::default());
+    connection.serve_until_read("HTTP/1.1 200", 1).await;
+}
+
+#[tokio::test]
+async fn a_kept_connection_whose_next_request_waits_for_a_turn_is_answered() {
+    let mut connection = ByHand::open().await;
+    connection.answer(Response::default());
+    // Many requests at once make it wait for turns from now on.
+    connection.client.write_all(&ASKS.repeat(3)).await.unwrap();
+    connection.serve_until_read("HTTP/1.1 200", 3).await;
+    let mut other = Busy::until_known(connection.turns.clone(), Work::default());
+    let turn = poll_fn(|cx| other.poll_turn(cx)).await;
+    connection.client.write_all(ASKS).await.unwrap();
+    close_idle(&connection).await;
+    assert!(!connection.poll().await);
+    drop(turn);
+    connection.serve_until_read("connection: close", 1).await;
 }
 
 /// Connects, and asks a moment later. Returns whether that is answered.
