@@ -16,6 +16,7 @@ mod health;
 mod health_tls;
 mod listen;
 mod log_filter;
+mod log_queue;
 mod migrate;
 mod printable;
 mod security;
@@ -29,6 +30,7 @@ use std::process::ExitCode;
 use crate::{
     cli::{Cli, Command},
     failure::Failure,
+    telemetry::LastLines,
 };
 
 fn main() -> ExitCode {
@@ -36,7 +38,13 @@ fn main() -> ExitCode {
         return code;
     }
     let cli = Cli::read();
-    telemetry::log(&cli.log);
+    let _last_lines = match start_log(&cli) {
+        Ok(last_lines) => last_lines,
+        Err(error) => {
+            failure::report(&error);
+            return ExitCode::FAILURE;
+        }
+    };
     let threads = cli.serve.threads();
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
@@ -67,6 +75,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Starts the log. The last lines of the service are written when the result is dropped.
+fn start_log(cli: &Cli) -> std::io::Result<Option<LastLines>> {
+    if cli.command.is_none() {
+        return telemetry::log_of_service(&cli.log).map(Some);
+    }
+    telemetry::log(&cli.log);
+    Ok(None)
 }
 
 /// The OpenAPI document for the default configuration, which is the repository's `openapi.yaml`.

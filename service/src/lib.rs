@@ -33,6 +33,7 @@ mod shares;
 #[cfg(test)]
 mod simulation;
 mod single_flight;
+mod standard_error;
 pub mod store;
 mod tasks;
 mod terminal;
@@ -48,6 +49,7 @@ pub use rfc3339::{Rfc3339, parse_rfc3339};
 pub use service::{AcquireRequest, Delivery, Limits, LockService, ServiceError};
 pub use shares::{Kept, beyond_shares};
 pub use single_flight::SingleFlight;
-pub use tasks::{PanicReport, report_panics, spawn_critical, spawn_critical_thread};
+pub use standard_error::write_to_stderr;
+pub use tasks::{PanicReport, before_abort, report_panics, spawn_critical, spawn_critical_thread};
 pub use terminal::{escape_terminal_controls, is_terminal_control};
 pub use unavailable::Unavailable;

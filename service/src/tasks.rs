@@ -14,7 +14,7 @@ use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use tokio::task::JoinHandle;
@@ -25,6 +25,15 @@ pub type PanicReport = Arc<dyn Fn(&str) + Send + Sync>;
 thread_local! {
     /// The function that panics of critical tasks on this thread are reported to, instead of ending the process.
     static REPORT: RefCell<Option<PanicReport>> = const { RefCell::new(None) };
+}
+
+/// The act before a panic ends the process.
+static BEFORE_ABORT: OnceLock<fn()> = OnceLock::new();
+
+/// Sets what is done before a panic of a critical task ends the process, such as writing the last lines of the log. It has to end
+/// soon. Only the first call counts.
+pub fn before_abort(act: fn()) {
+    let _ = BEFORE_ABORT.set(act);
 }
 
 /// Reports the panics of critical tasks that run on this thread, instead of ending the process. The same holds for
@@ -70,6 +79,9 @@ fn panicked(panic: Box<dyn Any + Send>) -> ! {
         resume_unwind(panic)
     } else {
         tracing::error!("a critical task has panicked; the process ends");
+        if let Some(act) = BEFORE_ABORT.get() {
+            act();
+        }
         std::process::abort()
     }
 }
@@ -82,7 +94,7 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    use std::{process::Command, sync::mpsc, time::Duration};
+    use std::{io::Write, process::Command, sync::mpsc, time::Duration};
 
     use super::*;
 
@@ -95,6 +107,7 @@ mod tests {
     #[test]
     #[ignore = "it ends its process: another test runs it in one of its own"]
     fn a_thread_panics() {
+        before_abort(|| writeln!(std::io::stdout(), "the last line").unwrap());
         spawn_critical_thread("panics", || panic!("an error in this program")).unwrap();
         std::thread::sleep(Duration::from_secs(10));
     }
@@ -103,9 +116,12 @@ mod tests {
     fn a_panic_ends_the_process() {
         for name in ["tasks::tests::a_task_panics", "tasks::tests::a_thread_panics"] {
             let this = std::env::current_exe().unwrap();
-            let output = Command::new(this).args(["--ignored", "--exact", name]).output().unwrap();
+            let output =
+                Command::new(this).args(["--ignored", "--exact", "--nocapture", name]).output().unwrap();
             // A test that only fails exits with a code; an aborted process has none.
             assert_eq!(output.status.code(), None, "{name}: {output:?}");
+            let is_last = String::from_utf8_lossy(&output.stdout).contains("the last line");
+            assert_eq!(is_last, name.ends_with("thread_panics"), "{name}: {output:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     fs::{File, OpenOptions},
-    io::{self, Write},
+    io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     str::FromStr,
@@ -14,7 +14,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::regular_file::open_at_once;
+use crate::{regular_file::open_at_once, write_to_stderr};
 
 /// The output of the audit log: `stderr`, or the path of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,11 +78,11 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 impl Opened {
-    /// Writes some of the bytes, and returns their number.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    /// Writes some of the lines, and returns the number of bytes.
+    pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Stderr => io::stderr().write(bytes),
-            Self::File(file) => file.write(bytes),
+            Self::Stderr => write_to_stderr(lines),
+            Self::File(file) => file.write(lines),
         }
     }
 }

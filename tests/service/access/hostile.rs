@@ -40,7 +40,7 @@ fn token() -> impl Strategy<Value = String> {
 #[tokio::test]
 async fn no_invented_credential_is_accepted() {
     let key = Key::ec();
-    let ruled =
+    let mut ruled =
         Ruled::start(&documented("GitHub Actions"), &[("github.jwks.json", json!([key.jwk("1")]))]).await;
     let good = key.sign("1", &github(&json!({})));
     ruled.ask(&good).await.expect(200);
@@ -66,6 +66,6 @@ async fn no_invented_credential_is_accepted() {
         })
     });
     asked.await.unwrap().unwrap_or_else(|failed| panic!("{failed}"));
-    let log = ruled.service.log();
+    let log = ruled.service.log_at_end().await;
     assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
 }

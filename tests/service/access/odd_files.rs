@@ -50,7 +50,7 @@ async fn a_fifo_in_place_of_a_secret_ends_it_and_stops_neither_the_check_nor_the
     until(&guarded.admin, 200).await;
     put_fifo(&guarded.secret_file);
     until(&guarded.admin, 401).await;
-    assert!(guarded.service.log().contains(REFUSED), "{}", guarded.service.log());
+    guarded.service.until_logged(REFUSED).await;
     put_file(&guarded.secret_file, FIRST_ADMIN);
     until(&guarded.admin, 200).await;
     put_fifo(&guarded.secret_file);

@@ -220,11 +220,11 @@ fn run<S: Strategy>(strategy: S, check: impl Fn(S::Value) -> Result<(), TestCase
 #[tokio::test]
 async fn every_request_is_answered_as_documented() {
     let database = Dialect::Sqlite.database().await.unwrap();
-    let service = Service::start_with(&database.url, &[("DB_LOCKS_MAX_WAIT_MS", "20")]).await;
+    let mut service = Service::start_with(&database.url, &[("DB_LOCKS_MAX_WAIT_MS", "20")]).await;
     let port = service.port();
     let asked = tokio::task::spawn_blocking(move || run(request(), |request| check(port, &request)));
     asked.await.unwrap();
     service.client().get("/ready").await.expect(200);
-    let log = service.log();
+    let log = service.log_at_end().await;
     assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
 }

@@ -103,7 +103,7 @@ async fn postgres_at_an_address_that_moves() {
     }
     let counts = "SELECT count(*) FROM locks WHERE locks.key = 'k'";
     assert_eq!(sql::number(&pair.primary.database.url, counts).await.unwrap(), 0);
-    assert!(scenario.replicas[0].log().contains("former primary"), "{}", scenario.replicas[0].log());
+    scenario.replicas[0].until_logged("former primary").await;
     address.lead_to(pair.promoted());
     address.cut_all();
     for svc in &scenario.clients {

@@ -158,5 +158,5 @@ async fn a_restart_of_the_server_may_raise_and_grants_go_on(dialect: Dialect) {
         assert!(after > before && after >> 22 > 0, "{path}: {before}, then {after}");
     }
     svc.release("held", &held.version).await.unheld(200);
-    assert!(service.log().contains("the epoch of fencing tokens is raised"), "{}", service.log());
+    service.until_logged("the epoch of fencing tokens is raised").await;
 }

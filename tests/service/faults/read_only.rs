@@ -53,8 +53,7 @@ async fn a_read_only_server_is_left_for_the_one_that_its_address_leads_to(dialec
     eventually("writes are carried out again", SOON, back).await;
     svc.get("/ready").await.expect(200);
     svc.lock("before").await.expect(404);
-    let log = service.log();
-    assert!(log.contains("the database is back after"), "{log}");
+    service.until_logged("the database is back after").await;
 }
 
 #[tokio::test]

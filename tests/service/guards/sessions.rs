@@ -33,11 +33,6 @@ async fn refused_by(
     (user, own, session)
 }
 
-async fn until_logged(service: &Service, text: &str) -> String {
-    eventually(text, SOON, async || service.log().lines().find(|line| line.contains(text)).map(str::to_owned))
-        .await
-}
-
 async fn the_session_of_an_open_transaction_is_named(database: Database) {
     let tells = matches!(database.dialect, Dialect::Postgres | Dialect::MariaDb);
     if database.dialect == Dialect::Sqlite {
@@ -47,7 +42,7 @@ async fn the_session_of_an_open_transaction_is_named(database: Database) {
     let service = Service::start_with(&database.url, &[("DB_LOCKS_GUARD_WAIT_MS", "200")]).await;
     let svc = service.client();
     let (user, own, named) = refused_by(&database, &svc, |session| session.is_string() == tells).await;
-    let logged = until_logged(&service, "a guarded key waits for its end").await;
+    let logged = service.until_logged("a guarded key waits for its end").await;
     if tells {
         assert_eq!(named, own);
         assert!(logged.contains(&format!("session=\"{own}\"")), "{logged}");
@@ -81,8 +76,8 @@ async fn without_the_right_to_see_sessions_none_is_named(database: Database) {
     let svc = service.client();
     let (_user, _, named) = refused_by(&database, &svc, Value::is_null).await;
     assert_eq!(named, Value::Null);
-    until_logged(&service, "needs the privilege PROCESS").await;
-    let logged = until_logged(&service, "a guarded key waits for its end").await;
+    service.until_logged("needs the privilege PROCESS").await;
+    let logged = service.until_logged("a guarded key waits for its end").await;
     assert!(!logged.contains("session="), "{logged}");
     assert_eq!(service.log().matches("needs the privilege PROCESS").count(), 1);
 }

@@ -75,6 +75,7 @@ async fn a_full_disk_costs_records_and_nothing_else() {
         line.rsplit(' ').next()?.parse::<u64>().ok().filter(|dropped| *dropped == 20)
     };
     eventually("they are counted", SOON, dropped).await;
+    service.until_logged("audit records are dropped").await;
     let log = service.log();
     let said = log.lines().filter(|line| line.contains("audit records are dropped")).count();
     let seconds = usize::try_from(begin.elapsed().as_secs()).unwrap();

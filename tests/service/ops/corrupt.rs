@@ -34,7 +34,7 @@ async fn a_key_that_cannot_be_read_is_refused_and_its_neighbours_are_not(databas
         let statement = format!("UPDATE locks SET {value} WHERE owner = '{key}'");
         sql::execute(&database.url, &statement).await.unwrap();
     }
-    let service = Service::start(&database.url).await;
+    let mut service = Service::start(&database.url).await;
     let svc = tenant.at(service.port());
     for _ in 0..2 {
         for (key, _) in damages {
@@ -45,7 +45,7 @@ async fn a_key_that_cannot_be_read_is_refused_and_its_neighbours_are_not(databas
     svc.lock("good").await.grant();
     let shown = svc.get("/locks?locked=false").await.expect(200).body["items"].to_string();
     assert!(!shown.contains("no-end"), "it is not shown as free: {shown}");
-    let log = service.log();
+    let log = service.log_at_end().await;
     for (key, _) in damages {
         let lines = log.lines().filter(|line| line.contains("cannot be read") && line.contains(key));
         assert_eq!(lines.count(), 1, "once for {key}:\n{log}");

@@ -1,7 +1,7 @@
 //! The program under test, as a process.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ExitStatus, Output},
     time::Duration,
 };
@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
-    Client, Dialect,
+    Client, Dialect, SOON,
     databases::sqlite_url,
     eventually,
     leash::{Launch, Leashed},
@@ -55,8 +55,17 @@ impl Service {
     /// Starts a service without waiting for anything.
     pub(crate) fn spawn(url: &str, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (process, port, log) = launch(url, settings, &folder, false);
+        let log = log_in(&folder);
+        let (process, port) = launch(url, settings, None, &log);
         Self { process, port, log, _folder: Some(folder) }
+    }
+
+    /// Starts a service whose standard error is this FIFO, which somebody has to have open.
+    pub(crate) async fn start_into(fifo: &Path, url: &str, settings: &[(&str, &str)]) -> Self {
+        let (process, port) = launch(url, settings, None, fifo);
+        let mut service = Self { process, port, log: PathBuf::new(), _folder: None };
+        service.until_ready().await;
+        service
     }
 
     /// Starts a service that stays until the test process ends.
@@ -65,7 +74,8 @@ impl Service {
     }
 
     async fn start_in(folder: TempDir, url: &str) -> Self {
-        let (process, port, log) = launch(url, &[], &folder, true);
+        let log = log_in(&folder);
+        let (process, port) = launch(url, &[], Some(folder.path()), &log);
         // Its leash removes it.
         let _ = folder.keep();
         let mut service = Self { process, port, log, _folder: None };
@@ -110,7 +120,20 @@ impl Service {
         eventually("the service ends", within, || std::future::ready(self.process.ended())).await
     }
 
-    /// The log so far.
+    /// Waits for a line of the log that contains this text, and returns the line. The log may be written after an answer.
+    pub(crate) async fn until_logged(&self, text: &str) -> String {
+        let find = async || self.log().lines().find(|line| line.contains(text)).map(str::to_owned);
+        eventually(&format!("{text:?} is logged"), SOON, find).await
+    }
+
+    /// Stops the service, and returns its whole log.
+    pub(crate) async fn log_at_end(&mut self) -> String {
+        self.signal("TERM");
+        self.end(SOON).await;
+        self.log()
+    }
+
+    /// What is written of the log so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -127,19 +150,18 @@ impl Drop for Service {
     }
 }
 
-fn launch(url: &str, settings: &[(&str, &str)], folder: &TempDir, for_good: bool) -> (Leashed, u16, PathBuf) {
+fn log_in(folder: &TempDir) -> PathBuf {
+    folder.path().join("service.log")
+}
+
+/// Starts a service that logs to `log`. Its leash removes `folder` at its end.
+fn launch(url: &str, settings: &[(&str, &str)], folder: Option<&Path>, log: &Path) -> (Leashed, u16) {
     let port = free_port();
-    let log = folder.path().join("service.log");
     let mut env = vec![("DB_LOCKS_LISTEN".to_owned(), format!("127.0.0.1:{port}"))];
     env.extend(environment(url, settings));
-    let process = Leashed::start(&Launch {
-        command: vec![PROGRAM.to_owned()],
-        env,
-        signal: "KILL",
-        folder: for_good.then_some(folder.path()),
-        log: &log,
-    });
-    (process, port, log)
+    let process =
+        Leashed::start(&Launch { command: vec![PROGRAM.to_owned()], env, signal: "KILL", folder, log });
+    (process, port)
 }
 
 fn environment(url: &str, settings: &[(&str, &str)]) -> Vec<(String, String)> {
