@@ -38,7 +38,8 @@ struct Sender {
 impl Sender {
     fn add(&self, record: &AuditRecord<'_>) {
         let is_change = record.event.is_change();
-        let is_added = LINE.with_borrow_mut(|line| self.queue.push(line.make(record), is_change));
+        let is_added =
+            LINE.with_borrow_mut(|line| self.queue.push(line.make(record), record.tenant, is_change));
         if !is_added {
             // With those that the line would have counted.
             dropped(1 + record.left_out.unwrap_or_default(), "more records come than can be written");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     AuditError, AuditOutput,
     output::Opened,
-    queue::{Queue, dropped},
+    queue::{Batch, Queue, dropped},
 };
 
 /// The size in bytes above which a buffer is not kept.
@@ -17,7 +17,7 @@ pub(super) struct Writer {
     output: AuditOutput,
     opened: Opened,
     queue: Arc<Queue>,
-    lines: Vec<u8>,
+    batch: Batch,
     /// The rest of a line that was written in part. It is written before everything else.
     unfinished: Vec<u8>,
 }
@@ -26,12 +26,12 @@ impl Writer {
     /// Opens the output.
     pub(super) fn open(output: AuditOutput, queue: Arc<Queue>) -> Result<Self, AuditError> {
         let opened = output.open()?;
-        Ok(Self { output, opened, queue, lines: Vec::new(), unfinished: Vec::new() })
+        Ok(Self { output, opened, queue, batch: Batch::default(), unfinished: Vec::new() })
     }
 
     /// Writes lines until nobody can send any more.
     pub(super) fn run(mut self) {
-        while let Some(orders) = self.queue.take(&mut self.lines) {
+        while let Some(orders) = self.queue.take(&mut self.batch) {
             if orders.reopen {
                 self.reopen();
             }
@@ -66,7 +66,7 @@ impl Writer {
     /// Writes the collected lines. Lines that cannot be written are dropped, but for the rest of a line that was begun.
     fn write(&mut self) {
         let begun = self.unfinished.len();
-        let mut bytes = std::mem::take(&mut self.lines);
+        let mut bytes = std::mem::take(&mut self.batch.lines);
         bytes.splice(..0, self.unfinished.drain(..));
         let mut written = 0;
         while written < bytes.len() {
@@ -97,7 +97,7 @@ impl Writer {
     fn keep_buffer(&mut self, mut bytes: Vec<u8>) {
         if bytes.capacity() <= MOST_KEPT_BYTES {
             bytes.clear();
-            self.lines = bytes;
+            self.batch.lines = bytes;
         }
     }
 }
@@ -126,18 +126,18 @@ mod tests {
         ours.set_nonblocking(true).unwrap();
         theirs.set_nonblocking(true).unwrap();
         let opened = Opened::File(File::from(OwnedFd::from(ours)));
-        let (queue, lines) = (Arc::default(), Vec::new());
-        let mut writer = Writer { output: AuditOutput::Stderr, opened, queue, lines, unfinished: Vec::new() };
+        let (queue, batch) = (Arc::default(), Batch::default());
+        let mut writer = Writer { output: AuditOutput::Stderr, opened, queue, batch, unfinished: Vec::new() };
         let mut text = Vec::new();
         for _ in 0..2 {
             for number in 0..100_000 {
-                writer.lines.extend_from_slice(format!("{number:0>96}\n").as_bytes());
+                writer.batch.lines.extend_from_slice(format!("{number:0>96}\n").as_bytes());
             }
             writer.write();
-            assert!(writer.lines.is_empty());
+            assert!(writer.batch.lines.is_empty());
             read_all(&mut theirs, &mut text);
         }
-        writer.lines.extend_from_slice(b"last\n");
+        writer.batch.lines.extend_from_slice(b"last\n");
         writer.write();
         read_all(&mut theirs, &mut text);
         let text = String::from_utf8(text).unwrap();
