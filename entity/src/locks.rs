@@ -58,7 +58,7 @@ pub struct Model {
     pub created_at_ms: i64,
     /// When the lock or semaphore last changed, in epoch milliseconds.
     pub updated_at_ms: i64,
-    /// When the sweeper may look at the row, in epoch milliseconds; NULL: never.
+    /// When the sweeper may look at the row, in epoch milliseconds, plus 2^60 for a deleted key; NULL: never.
     pub sweep_at_ms: Option<i64>,
 }
 

@@ -4,12 +4,12 @@
 //! so. Both become tombstones, by the same decisions as any other deletion. Tombstones are removed much later: they
 //! must outlive every replica's cache of the key and every statement that may still be under way.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{Shared, membership, metrics::SWEPT};
 use crate::{
-    domain::{Command, KeyId, Timestamp, Version},
-    store::{GrantPosition, StoreError},
+    domain::{Command, KeyId, Tenant, Timestamp, Token, Version},
+    store::{GrantPosition, StoreError, SweepPlace},
 };
 
 /// The settings of the sweeper.
@@ -48,23 +48,31 @@ const MOST_PIECES: u32 = 200;
 /// The minimum time between the end of a lease and its audit record, in milliseconds. A repeat of the acquire that is
 /// under way should still find the request id of the grant.
 const NOTED_AFTER_MS: i64 = 2_000;
-/// The number of rows that one step reads to find idle locks or expired grants.
+/// The number of rows that one step reads to find idle locks, expired grants or guard rows.
 const ROWS_A_PIECE: u32 = 5_000;
+/// The maximum number of steps of one sweep that look for guard rows of keys that are gone. There are hardly any.
+const MOST_GUARD_PIECES: u32 = 10;
 
 /// Sweeps until the service stops.
 pub(super) async fn run(shared: Arc<Shared>, options: SweepOptions) {
     let stop = shared.stop.clone();
-    let mut sweeper = Sweeper { shared, options, idle_after: None, expired_after: None };
+    let mut sweeper = Sweeper {
+        shared,
+        options,
+        ended_from: SweepPlace::FIRST,
+        idle_after: None,
+        expired_after: None,
+        tombstones_from: SweepPlace::FIRST,
+        guards_after: None,
+    };
     // Finish releases that a replica began before it ended. This replica may be its successor.
-    if let Err(error) = sweeper.finish_releases().await {
-        sweeper.shared.report_outage(&error);
-    }
+    let finished = sweeper.finish_releases().await;
+    sweeper.report(finished);
     let mut swept = async || {
         tokio::time::sleep(Duration::from_millis(options.period_ms)).await;
-        if !sweeper.shared.is_draining()
-            && let Err(error) = sweeper.sweep().await
-        {
-            sweeper.shared.report_outage(&error);
+        if !sweeper.shared.is_draining() {
+            let swept = sweeper.sweep().await;
+            sweeper.report(swept);
         }
     };
     while stop.run_until_cancelled(swept()).await.is_some() {}
@@ -73,10 +81,16 @@ pub(super) async fn run(shared: Arc<Shared>, options: SweepOptions) {
 struct Sweeper {
     shared: Arc<Shared>,
     options: SweepOptions,
+    /// Where the search for ended locks continues.
+    ended_from: SweepPlace,
     /// The key after which the search for idle locks continues.
     idle_after: Option<KeyId>,
     /// The position after which the search for expired grants continues.
     expired_after: Option<GrantPosition>,
+    /// Where the search for tombstones continues.
+    tombstones_from: SweepPlace,
+    /// The key after which the search for guard rows of keys that are gone continues.
+    guards_after: Option<KeyId>,
 }
 
 impl Sweeper {
@@ -95,14 +109,28 @@ impl Sweeper {
         // This finds dead replicas even if no replica has waiters and would notice.
         self.shared.membership.request_reaping();
         let now = self.shared.store.now().await?;
-        self.finish_releases().await?;
+        // A step that fails does not keep the next ones from being carried out.
+        let finished = self.finish_releases().await;
+        self.report(finished);
         if self.shared.audit.is_on() {
-            self.note_expired(now).await?;
+            let noted = self.note_expired(now).await;
+            self.report(noted);
         }
-        self.sweep_ended(now).await?;
-        self.sweep_idle(now).await?;
-        self.sweep_tombstones(now).await?;
+        let ended = self.sweep_ended(now).await;
+        self.report(ended);
+        let idle = self.sweep_idle(now).await;
+        self.report(idle);
+        let tombstones = self.sweep_tombstones(now).await;
+        self.report(tombstones);
+        let guards = self.sweep_guards().await;
+        self.report(guards);
         self.sweep_queues().await
+    }
+
+    fn report(&self, step: Result<(), StoreError>) {
+        if let Err(error) = step {
+            self.shared.report_outage(&error);
+        }
     }
 
     /// Finishes releases of guarded keys that waited for the end of a transaction.
@@ -136,14 +164,16 @@ impl Sweeper {
         Ok(())
     }
 
-    async fn sweep_ended(&self, now: Timestamp) -> Result<(), StoreError> {
+    async fn sweep_ended(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let ended_before = now.plus_ms(-self.options.expired_delete_after_ms);
         let command = Command::Sweep { ended_before, idle_since: None };
         for _ in 0..MOST_PIECES {
-            let ids = self.shared.store.ended_to_delete(ended_before, PIECE).await?;
-            let last = ids.len() < PIECE as usize;
-            self.command_all(ids, &command, "ended").await;
-            if last || self.shared.is_draining() {
+            let from = self.ended_from;
+            let page = self.shared.store.ended_to_delete(ended_before, from, PIECE).await?;
+            let all_went = !page.items.is_empty() && self.command_all(page.items, &command, "ended").await;
+            let next = page.next.map(|last| from.after_page(last, all_went));
+            self.ended_from = next.unwrap_or(SweepPlace::FIRST);
+            if next.is_none() || self.shared.is_draining() {
                 break;
             }
             tokio::time::sleep(PAUSE_BETWEEN_PIECES).await;
@@ -168,15 +198,63 @@ impl Sweeper {
         Ok(())
     }
 
-    async fn sweep_tombstones(&self, now: Timestamp) -> Result<(), StoreError> {
+    /// Removes tombstones, and then raises the floors for those that could not be removed: once for all of them, since a
+    /// floor that was raised cannot be raised again before it has settled.
+    async fn sweep_tombstones(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let mut floors = BTreeMap::new();
+        let removed = self.remove_tombstones(now, &mut floors).await;
+        removed.and(self.shared.store.raise_floors(&floors).await)
+    }
+
+    async fn remove_tombstones(
+        &mut self,
+        now: Timestamp,
+        floors: &mut BTreeMap<Tenant, Token>,
+    ) -> Result<(), StoreError> {
         let before = now.plus_ms(-self.options.tombstone_retention_ms);
         for _ in 0..MOST_PIECES {
-            let store = &self.shared.store;
-            let went = store.sweep_tombstones(before, self.options.floor_settle_ms, PIECE).await?;
-            count("tombstone", went);
-            if went < u64::from(PIECE) || self.shared.is_draining() {
+            let (store, from) = (&self.shared.store, self.tombstones_from);
+            let page = store.sweep_tombstones(before, self.options.floor_settle_ms, from, PIECE).await?;
+            self.tombstones_from = page.next.unwrap_or(SweepPlace::FIRST);
+            count("tombstone", page.removed.len() as u64);
+            for (tenant, token) in page.floors {
+                let floor = floors.entry(tenant).or_insert(token);
+                *floor = (*floor).max(token);
+            }
+            if floors.len() > PIECE as usize {
+                store.raise_floors(&std::mem::take(floors)).await?;
+            }
+            self.remove_guards(&page.removed).await?;
+            if page.next.is_none() || self.shared.is_draining() {
                 break;
             }
+            tokio::time::sleep(PAUSE_BETWEEN_PIECES).await;
+        }
+        Ok(())
+    }
+
+    /// Looks for guard rows that were left when their key's tombstone was removed.
+    async fn sweep_guards(&mut self) -> Result<(), StoreError> {
+        for _ in 0..MOST_GUARD_PIECES {
+            let after = self.guards_after.take();
+            let page = self.shared.store.orphaned_guards(after.as_ref(), ROWS_A_PIECE).await?;
+            self.guards_after = page.next;
+            for gone in page.items.chunks(PIECE as usize) {
+                self.remove_guards(gone).await?;
+            }
+            if self.guards_after.is_none() || self.shared.is_draining() {
+                break;
+            }
+            tokio::time::sleep(PAUSE_BETWEEN_PIECES).await;
+        }
+        Ok(())
+    }
+
+    /// Removes the guard rows of keys that are gone. A guarded semaphore may have a thousand.
+    async fn remove_guards(&self, gone: &[KeyId]) -> Result<(), StoreError> {
+        while self.shared.store.remove_guards(gone, PIECE).await? == u64::from(PIECE)
+            && !self.shared.is_draining()
+        {
             tokio::time::sleep(PAUSE_BETWEEN_PIECES).await;
         }
         Ok(())
@@ -195,10 +273,11 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Carries out one step. The next sweep finds again what this one failed to remove.
-    async fn command_all(&self, ids: Vec<KeyId>, command: &Command, what: &'static str) {
+    /// Carries out one step, and returns whether it did so for all keys. The next sweep finds again what this one failed
+    /// to remove.
+    async fn command_all(&self, ids: Vec<KeyId>, command: &Command, what: &'static str) -> bool {
         count(what, ids.len() as u64);
-        self.shared.execute_all(ids, command).await;
+        self.shared.execute_all(ids, command).await
     }
 }
 

@@ -72,6 +72,15 @@ pub(super) fn keys_text<'a>(ids: impl IntoIterator<Item = &'a KeyId>) -> String 
     rows.into_text()
 }
 
+/// Slots of keys as one JSON text.
+pub(super) fn slots_text<'a>(slots: impl IntoIterator<Item = &'a (KeyId, i32)>) -> String {
+    let mut rows = JsonRows::default();
+    for (id, slot) in slots {
+        rows.row().key(id).cell(Cell::Int(Some(*slot))).end();
+    }
+    rows.into_text()
+}
+
 /// Rows as one JSON array of arrays.
 #[derive(Debug, Default)]
 pub(super) struct JsonRows(String);

@@ -62,7 +62,7 @@ pub use error::{StoreError, Unreadable};
 pub use expired::GrantPosition;
 pub use postgres::PLANNER_SETTINGS;
 pub use schema::{MigrationStatus, check_schema, migrate_down, migrate_redo, migrate_status, migrate_up};
-pub use sql::hot_statements;
+pub use sql::{hot_statements, sweep_statements};
 pub use sql_store::connect;
 pub use traits::{
     BatchLimits, Database, DecideLocked, KeyStore, ListStore, Notifications, ReplicaStore, Store, SweepStore,
@@ -70,7 +70,7 @@ pub use traits::{
 };
 pub use types::{
     Committed, FoundToken, HeartbeatResult, HeldCounts, KeyFilter, LoadKind, LoadRequest, Loaded, LockFilter,
-    NotLoaded, Page, Peer, PoolUse, TokenTimes, WaitingRow, Write,
+    NotLoaded, Page, Peer, PoolUse, SweepPlace, TokenTimes, TombstonePage, WaitingRow, Write,
 };
 pub use url::{DatabaseOptions, DatabasePlace, UrlError};
 #[cfg(test)]

@@ -1,16 +1,18 @@
 //! The traits of a database that keeps the states of keys.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 
 use super::{
     Committed, FoundToken, GrantPosition, HeartbeatResult, HeldCounts, KeyFilter, LoadRequest, Loaded,
-    LockFilter, Page, Peer, PoolUse, StoreError, TokenTimes, WaitingRow, Write,
+    LockFilter, Page, Peer, PoolUse, StoreError, SweepPlace, TokenTimes, TombstonePage, WaitingRow, Write,
 };
 use crate::{
     access::{self, Identity, SecretHash, TokenId},
-    domain::{Epoch, Key, KeyId, KeyState, LockView, ReplicaId, SemaphoreView, Tenant, Timestamp, Version},
+    domain::{
+        Epoch, Key, KeyId, KeyState, LockView, ReplicaId, SemaphoreView, Tenant, Timestamp, Token, Version,
+    },
 };
 
 /// Decides while the keys' rows are locked. The arguments are the states, in the order of the load requests, and
@@ -164,9 +166,14 @@ pub trait SweepStore: Send + Sync + 'static {
     /// Keys with a detached waiter in their queue that has lost its place, at most `limit`.
     async fn lapsed_places(&self, limit: u32) -> Result<Vec<KeyId>, StoreError>;
 
-    /// Mutexes that are to be deleted with their grant, and whose lease expired at `before` or earlier. At most
-    /// `limit`.
-    async fn ended_to_delete(&self, before: Timestamp, limit: u32) -> Result<Vec<KeyId>, StoreError>;
+    /// Mutexes that are to be deleted with their grant, and whose lease expired at `before` or earlier, among the next
+    /// `limit` rows from a place on.
+    async fn ended_to_delete(
+        &self,
+        before: Timestamp,
+        from: SweepPlace,
+        limit: u32,
+    ) -> Result<Page<KeyId, SweepPlace>, StoreError>;
 
     /// Guarded mutexes whose guard row still names an ended grant, since a transaction that called the guard was open
     /// when the grant was ended. At most `limit`.
@@ -191,15 +198,34 @@ pub trait SweepStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Page<KeyId, KeyId>, StoreError>;
 
-    /// Removes at most `limit` tombstones and returns their number. They have no queue, were written at `before` or
-    /// earlier, and their tokens are at or below a floor that was raised at least `settle_ms` ago. Then raises the
-    /// floors of the tenants whose tombstones are next.
+    /// Removes tombstones among the next `limit` rows from a place on. They have no queue, were written at `before` or
+    /// earlier, and their tokens are at or below a floor that was raised at least `settle_ms` ago.
     async fn sweep_tombstones(
         &self,
         before: Timestamp,
         settle_ms: i64,
+        from: SweepPlace,
         limit: u32,
-    ) -> Result<u64, StoreError>;
+    ) -> Result<TombstonePage, StoreError>;
+
+    /// Raises the floors of tenants, except those that were raised before and have not settled.
+    async fn raise_floors(&self, floors: &BTreeMap<Tenant, Token>) -> Result<(), StoreError>;
+
+    /// Keys without a row among the next `limit` guard rows after the key `after`. Removed tombstones leave some if the
+    /// replica ends before it has removed the guard rows, or if these are locked.
+    async fn orphaned_guards(
+        &self,
+        _after: Option<&KeyId>,
+        _limit: u32,
+    ) -> Result<Page<KeyId, KeyId>, StoreError> {
+        Ok(Page { items: Vec::new(), next: None })
+    }
+
+    /// Removes at most `limit` guard rows of those of these keys that have no row, and returns their number. Guard rows
+    /// that a transaction keeps locked stay.
+    async fn remove_guards(&self, _gone: &[KeyId], _limit: u32) -> Result<u64, StoreError> {
+        Ok(0)
+    }
 }
 
 /// A database that also keeps tokens.

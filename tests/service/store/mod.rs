@@ -8,6 +8,8 @@ mod plans;
 mod races;
 mod ready;
 mod rows;
+mod sweep_plans;
+mod sweeping;
 mod tokens;
 
 use std::sync::Arc;

@@ -78,7 +78,7 @@ async fn postgresql_reads_few_pages_for_the_first_of_very_many_keys_of_a_tenant(
                 FROM locks l WHERE \"key\" = '000001'";
     let row = format!("$row${}$row$", explain(&db, rows, "rows").await.trim());
     for (name, arguments) in [("load", "ARRAY['t'], ARRAY['000001']"), ("commit", &row)] {
-        let (pages, plan) = pages(&db, name, arguments).await;
+        let (pages, plan) = pages(&db, &hot_statements("postgres"), name, arguments).await;
         assert!(pages < 30, "{name}:\n{plan}");
     }
 }
@@ -108,14 +108,19 @@ async fn postgresql_reads_few_pages_for_two_permits_of_a_large_semaphore_among_s
         ("count_busy_slots", "9990, 10000, 0"),
         ("permits_clear", "9990"),
     ] {
-        let (pages, plan) = pages(&db, name, &format!("'t', 'large', {arguments}")).await;
+        let arguments = format!("'t', 'large', {arguments}");
+        let (pages, plan) = pages(&db, &hot_statements("postgres"), name, &arguments).await;
         assert!(pages < 30, "{name}:\n{plan}");
     }
 }
 
 /// The number of pages that a statement reads, and its plan.
-async fn pages(db: &DatabaseConnection, name: &str, arguments: &str) -> (u32, String) {
-    let statements = hot_statements("postgres");
+pub(super) async fn pages(
+    db: &DatabaseConnection,
+    statements: &[(&str, String)],
+    name: &str,
+    arguments: &str,
+) -> (u32, String) {
     let (_, sql) = statements.iter().find(|(other, _)| *other == name).unwrap();
     db.execute_unprepared(&format!("PREPARE {name}_pages AS {sql}")).await.unwrap();
     let execute = format!("EXPLAIN (ANALYZE, BUFFERS) EXECUTE {name}_pages({arguments})");
@@ -126,7 +131,7 @@ async fn pages(db: &DatabaseConnection, name: &str, arguments: &str) -> (u32, St
 }
 
 /// The scans of a plan that read all of an index: those without a condition.
-fn full_scans(plan: &str) -> Vec<&str> {
+pub(super) fn full_scans(plan: &str) -> Vec<&str> {
     let lines: Vec<_> = plan.lines().collect();
     let has_condition = |at: usize| lines.get(at + 1).is_some_and(|next| next.contains("Index Cond:"));
     let is_scan = |line: &str| line.contains("Index Scan") || line.contains("Index Only Scan");
@@ -137,7 +142,7 @@ fn full_scans(plan: &str) -> Vec<&str> {
 }
 
 /// A session with the settings of the service's.
-async fn postgres_session(url: &str) -> DatabaseConnection {
+pub(super) async fn postgres_session(url: &str) -> DatabaseConnection {
     let mut options = sea_orm::ConnectOptions::new(url.to_owned());
     options.max_connections(1);
     let db = SeaOrm::connect(options).await.unwrap();
@@ -147,7 +152,7 @@ async fn postgres_session(url: &str) -> DatabaseConnection {
     db
 }
 
-async fn explain_postgres(db: &DatabaseConnection, number: usize, sql: &str) -> String {
+pub(super) async fn explain_postgres(db: &DatabaseConnection, number: usize, sql: &str) -> String {
     let parameters = (1..100).take_while(|parameter| sql.contains(&format!("${parameter}"))).count();
     let nulls = vec!["NULL"; parameters].join(", ");
     let arguments = if parameters == 0 { String::new() } else { format!("({nulls})") };
@@ -166,7 +171,7 @@ async fn fill(db: &DatabaseConnection, series: &str, key: &str, no_bytes: &str) 
     db.execute_unprepared(&sql).await.unwrap();
 }
 
-async fn explain(db: &DatabaseConnection, sql: &str, column: &str) -> String {
+pub(super) async fn explain(db: &DatabaseConnection, sql: &str, column: &str) -> String {
     let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), sql)).await.unwrap();
     rows.iter().map(|row| row.try_get::<String>("", column).unwrap() + "\n").collect()
 }

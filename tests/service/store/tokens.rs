@@ -1,6 +1,7 @@
 //! Fencing tokens, while two replicas delete and create keys, and their tombstones are swept.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
@@ -10,7 +11,7 @@ use std::{
 
 use db_locks_service::{
     domain::{Body, Command, Timestamp},
-    store::{Store, StoreError},
+    store::{Store, StoreError, SweepPlace},
 };
 use tokio::task::JoinSet;
 
@@ -84,14 +85,25 @@ async fn tokens_grow_while_keys_are_deleted_created_and_swept(database: Database
 
 /// Sweeps as fast as it can.
 async fn sweep(store: Arc<dyn Store>, progress: Arc<Progress>) {
+    let (mut from, mut floors) = (SweepPlace::FIRST, BTreeMap::new());
     while !progress.is_over() {
         let since = Instant::now();
-        let swept = store.sweep_tombstones(Timestamp(i64::MAX / 2), SETTLE_MS, 100).await;
+        let swept = store.sweep_tombstones(Timestamp(i64::MAX / 2), SETTLE_MS, from, 100).await;
         progress.growth.took(since);
         match swept {
-            Ok(went) => drop(progress.swept.fetch_add(went, Ordering::Relaxed)),
+            Ok(page) => {
+                progress.swept.fetch_add(page.removed.len() as u64, Ordering::Relaxed);
+                from = page.next.unwrap_or(SweepPlace::FIRST);
+                floors.extend(page.floors);
+            }
             Err(StoreError::Transient(_)) => {}
             Err(error) => panic!("{error}"),
+        }
+        if from == SweepPlace::FIRST {
+            match store.raise_floors(&std::mem::take(&mut floors)).await {
+                Ok(()) | Err(StoreError::Transient(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
         }
         tokio::task::yield_now().await;
     }

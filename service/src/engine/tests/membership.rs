@@ -198,6 +198,15 @@ async fn the_sweeper_reaps_replicas_that_have_stopped() {
     assert!(store.replicas().is_empty() && replica.engine.shared.membership.me().is_none());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_step_of_a_sweep_that_fails_does_not_keep_the_others_from_being_carried_out() {
+    let store = Arc::new(MemoryStore::new());
+    store.hides_ended.store(true, Ordering::Relaxed);
+    let _replica = Replica::over(&store);
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    assert_eq!(store.tombstone_searches.load(Ordering::Relaxed), 1);
+}
+
 /// A replica that stops lets another one sweep at once.
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_stops_gives_up_the_sweepers_lease() {

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::{key_rows::KeyRows, store::Connection, tables::Tables};
 use crate::{
-    domain::{Body, KeyId, Place, ReplicaId, Tenant, Timestamp, Version},
-    store::{GrantPosition, Page, StoreError, SweepStore},
+    domain::{Body, KeyId, Place, ReplicaId, Tenant, Timestamp, Token, Version},
+    store::{GrantPosition, Page, StoreError, SweepPlace, SweepStore, TombstonePage},
 };
 
 impl KeyRows {
@@ -58,8 +58,13 @@ impl Tables {
         self.keys.iter().filter(|(_, rows)| idle(rows)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// Removes settled tombstones and raises the floors for the next ones. Returns the removed keys.
-    pub(super) fn sweep_tombstones(&mut self, before: Timestamp, settle_ms: i64, clock: i64) -> Vec<KeyId> {
+    /// Removes settled tombstones, and finds the floors that the others need.
+    pub(super) fn sweep_tombstones(
+        &mut self,
+        before: Timestamp,
+        settle_ms: i64,
+        clock: i64,
+    ) -> TombstonePage {
         for floor in self.floors.values_mut() {
             if floor.settled < floor.height && floor.raised_at <= clock - settle_ms {
                 floor.settled = floor.height;
@@ -68,27 +73,30 @@ impl Tables {
         let old = |rows: &KeyRows| rows.tombstone_since().is_some_and(|since| since <= before);
         let tokens = |rows: &KeyRows| rows.row.as_ref().map_or(0, |row| row.token.0);
         let settled = |id: &KeyId| self.floors.get(&id.tenant).map_or(i64::MIN, |floor| floor.settled);
-        let gone: Vec<KeyId> = self
+        let removed: Vec<KeyId> = self
             .keys
             .iter()
             .filter(|(id, rows)| old(rows) && tokens(rows) <= settled(id))
             .map(|(id, _)| id.clone())
             .collect();
-        for id in &gone {
+        for id in &removed {
             self.keys.remove(id);
         }
-        let mut wanted: BTreeMap<Tenant, i64> = BTreeMap::new();
+        let mut floors = BTreeMap::new();
         for (id, rows) in self.keys.iter().filter(|(_, rows)| old(rows)) {
-            let floor = wanted.entry(id.tenant.clone()).or_default();
-            *floor = (*floor).max(tokens(rows));
+            let floor = floors.entry(id.tenant.clone()).or_insert(Token(0));
+            floor.0 = floor.0.max(tokens(rows));
         }
-        for (tenant, wanted) in wanted {
-            let floor = self.floors.entry(tenant).or_default();
-            if floor.height < wanted && floor.settled == floor.height {
-                (floor.height, floor.raised_at) = (wanted, clock);
+        TombstonePage { removed, floors, next: None }
+    }
+
+    pub(super) fn raise_floors(&mut self, floors: &BTreeMap<Tenant, Token>, clock: i64) {
+        for (tenant, wanted) in floors {
+            let floor = self.floors.entry(tenant.clone()).or_default();
+            if floor.height < wanted.0 && floor.settled == floor.height {
+                (floor.height, floor.raised_at) = (wanted.0, clock);
             }
         }
-        gone
     }
 }
 
@@ -119,8 +127,15 @@ impl SweepStore for Connection {
         self.database.ask(&self.session, || self.database.tables().yield_sweep(me)).await
     }
 
-    async fn ended_to_delete(&self, before: Timestamp, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
-        self.database.ask(&self.session, || self.database.tables().ended_to_delete(before)).await
+    async fn ended_to_delete(
+        &self,
+        before: Timestamp,
+        _from: SweepPlace,
+        _limit: u32,
+    ) -> Result<Page<KeyId, SweepPlace>, StoreError> {
+        self.database
+            .ask(&self.session, || Page { items: self.database.tables().ended_to_delete(before), next: None })
+            .await
     }
 
     async fn unfinished_releases(&self, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
@@ -154,16 +169,26 @@ impl SweepStore for Connection {
         &self,
         before: Timestamp,
         settle_ms: i64,
+        _from: SweepPlace,
         _limit: u32,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<TombstonePage, StoreError> {
         self.database
             .ask(&self.session, || {
                 let clock = self.database.clock();
-                let gone = self.database.tables().sweep_tombstones(before, settle_ms, clock);
-                for id in &gone {
+                let page = self.database.tables().sweep_tombstones(before, settle_ms, clock);
+                for id in &page.removed {
                     self.database.record.swept(id);
                 }
-                u64::try_from(gone.len()).unwrap_or(u64::MAX)
+                page
+            })
+            .await
+    }
+
+    async fn raise_floors(&self, floors: &BTreeMap<Tenant, Token>) -> Result<(), StoreError> {
+        self.database
+            .ask(&self.session, || {
+                let clock = self.database.clock();
+                self.database.tables().raise_floors(floors, clock);
             })
             .await
     }

@@ -26,8 +26,7 @@ impl SqlStore {
         let key = format!("db_locks: trial {}", Uuid::new_v4());
         let real = self.row_locks_exclude(&key).await;
         let id = [Value::from("default"), Value::from(key.as_str())];
-        let removed =
-            self.execute(self.general_pool(), &self.sweep, &self.sql.guards.delete_orphan, id).await;
+        let removed = self.execute(self.general_pool(), &self.sweep, &self.sql.guards.delete_trial, id).await;
         match real.and_then(|real| removed.map(|_| real)) {
             Ok(true) => None,
             Ok(false) => Some(ROW_LOCKS_INEFFECTIVE.to_owned()),

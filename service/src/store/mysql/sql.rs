@@ -106,16 +106,21 @@ pub(super) fn block(statements: &str) -> String {
 const RETURNING: &str = "\nRETURNING stamp, token, CAST(FLOOR(UNIX_TIMESTAMP(SYSDATE(3)) * 1000) AS SIGNED), \
                          9223372036854775807 + (prev_stamp IS NOT NULL)";
 
-/// Joins the keys of a JSON text with their rows. `$ordinality` adds the number of each key, or nothing.
+/// Joins the keys of a JSON text with their rows in a table. `$ordinality` adds the number of each key, or nothing.
 macro_rules! from_keys {
     ($ordinality:literal, $join:literal) => {
+        from_keys!($ordinality, $join, "locks")
+    };
+    ($ordinality:literal, $join:literal, $table:literal) => {
         concat!(
             "FROM JSON_TABLE(?, '$[*]' COLUMNS (\n        ",
             $ordinality,
             "c1 VARCHAR(64) CHARACTER SET utf8mb4 PATH '$[0]',\n        \
              c2 VARCHAR(255) CHARACTER SET utf8mb4 PATH '$[1]'\n    )) AS n\n",
             $join,
-            " locks l ON l.tenant = n.c1 COLLATE {binary} AND l.`key` = n.c2 COLLATE {binary}"
+            " ",
+            $table,
+            " l ON l.tenant = n.c1 COLLATE {binary} AND l.`key` = n.c2 COLLATE {binary}"
         )
     };
 }
@@ -125,6 +130,21 @@ pub(in super::super) const READ_BACK: &str = concat!(
     "/* read_back */\nSELECT l.stamp, l.token, {now}, l.prev_stamp IS NOT NULL, l.tenant, l.`key`\n",
     from_keys!("", "STRAIGHT_JOIN")
 );
+
+/// Reads the rows of keys, or of their guards, in the order of the keys.
+pub(in super::super) const FROM_KEYS: &str = from_keys!("", "STRAIGHT_JOIN");
+pub(in super::super) const FROM_GUARDS: &str = from_keys!("", "STRAIGHT_JOIN", "db_locks_guards");
+
+/// Removes guard rows.
+pub(in super::super) const GUARDS_GONE: &str = r"/* guards_gone */
+DELETE g
+FROM JSON_TABLE(?, '$[*]' COLUMNS (
+        c1 VARCHAR(64) CHARACTER SET utf8mb4 PATH '$[0]',
+        c2 VARCHAR(255) CHARACTER SET utf8mb4 PATH '$[1]',
+        c3 INT PATH '$[2]'
+    )) AS n
+STRAIGHT_JOIN db_locks_guards g
+    ON g.tenant = n.c1 COLLATE {binary} AND g.`key` = n.c2 COLLATE {binary} AND g.slot = n.c3";
 
 /// Finds the keys that have a row.
 pub(in super::super) const FIND_EXISTING: &str =

@@ -68,6 +68,10 @@ pub(in super::super) const fn guard_of(kind: i16) -> Option<Guard> {
 /// `sweep_at_ms` of a key with an ended grant that a guard row still names.
 pub(in super::super) const SWEEP_AT_ONCE: Timestamp = Timestamp(0);
 
+/// `sweep_at_ms` of a tombstone is its time plus this number. So all tombstones come after all locks that are to be deleted, and
+/// a search for one of them does not read the other. Earlier versions of this program did not add it.
+pub(in super::super) const TOMBSTONES_FROM: i64 = 1 << 60;
+
 /// The row that a write produces.
 pub(in super::super) struct LockRow<'a> {
     pub(in super::super) write: &'a Write,
@@ -101,7 +105,10 @@ impl<'a> LockRow<'a> {
         let grant = mutex.and_then(|mutex| mutex.grant.as_ref());
         let lease_ms = semaphore.map(|semaphore| semaphore.lease_ms).or(grant.map(|grant| grant.lease_ms));
         let sweep_at = match &state.body {
-            Body::Absent => Some(state.updated_at).filter(|_| state.queue.len == 0),
+            Body::Absent => {
+                let is_alone = state.queue.len == 0;
+                is_alone.then(|| Timestamp(state.updated_at.0.saturating_add(TOMBSTONES_FROM)))
+            }
             Body::Mutex(mutex) if mutex.guard.is_ending() => Some(SWEEP_AT_ONCE),
             Body::Mutex(_) => {
                 let goes = grant.filter(|grant| grant.delete_on_release && !grant.released);

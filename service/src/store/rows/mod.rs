@@ -13,7 +13,7 @@ use uuid::Uuid;
 pub(super) use self::{
     locks::{
         ENDING, GrantCells, KIND_ABSENT, KIND_ENDING_HELD, LOCK_CELLS, LockRow, MUTEXES, ReadStates,
-        SEMAPHORES, SWEEP_AT_ONCE, guard_of, is_guarded_semaphore, read_state, read_states,
+        SEMAPHORES, SWEEP_AT_ONCE, TOMBSTONES_FROM, guard_of, is_guarded_semaphore, read_state, read_states,
     },
     permits::{changed_permits, permit_cells, read_permit},
     waiters::{gone_cells, read_waiter, waiter_cells},

@@ -1,6 +1,6 @@
 //! Statements about guard rows.
 
-use super::super::dialect::Dialect;
+use super::{super::dialect::Dialect, guard_sweep::GuardSweepSql};
 
 /// A server's statements about guard rows.
 #[derive(Debug)]
@@ -13,9 +13,9 @@ pub(in super::super) struct GuardSql {
     pub(in super::super) update: String,
     /// Reads the slots of a key whose guard rows name a grant, with the grant's version.
     pub(in super::super) named: String,
-    /// Finds keys that are gone but have guard rows.
-    pub(in super::super) orphans: String,
-    pub(in super::super) delete_orphan: String,
+    /// Deletes the row of a trial.
+    pub(in super::super) delete_trial: String,
+    pub(in super::super) sweep: GuardSweepSql,
 }
 
 impl GuardSql {
@@ -47,15 +47,10 @@ impl GuardSql {
                  granted_at = CASE WHEN identity = {identity} THEN greatest({clock}, granted_at) ELSE {clock} END, \
                  identity = {identity} WHERE {row}"
             )),
-            orphans: dialect.sql(
-                "/* orphaned_guards */ SELECT DISTINCT g.tenant, g.{key} FROM db_locks_guards g \
-                 WHERE g.version IS NULL AND NOT EXISTS \
-                 (SELECT 1 FROM locks l WHERE l.tenant = g.tenant AND l.{key} = g.{key}) LIMIT ?",
+            delete_trial: dialect.sql(
+                "/* guard_trial_over */ DELETE FROM db_locks_guards WHERE tenant = ? AND {key} = ? AND version IS NULL",
             ),
-            delete_orphan: dialect.sql(
-                "/* delete_orphaned_guards */ DELETE FROM db_locks_guards \
-                 WHERE tenant = ? AND {key} = ? AND version IS NULL",
-            ),
+            sweep: GuardSweepSql::new(dialect),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! with a comment that names its purpose. The database's own views of running statements show this comment.
 
 mod children;
+mod guard_sweep;
 mod guards;
 mod load;
 mod replicas;
@@ -15,6 +16,7 @@ mod tests;
 
 use std::sync::Arc;
 
+pub(super) use self::guard_sweep::GuardRemoval;
 use self::{children::ChildrenSql, guards::GuardSql, load::LoadSql, replicas::ReplicaSql, sweep::SweepSql};
 use super::{
     dialect::Dialect,
@@ -112,12 +114,7 @@ impl MysqlSql {
 /// The statements of the hot path in the dialect of a URL's scheme, each with its name, so that their plans can be
 /// examined.
 pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
-    let dialect = match scheme {
-        "sqlite" => Dialect::Sqlite,
-        "postgres" | "postgresql" => Dialect::Postgres,
-        "mariadb" => Dialect::MariaDb,
-        _ => Dialect::MySql,
-    };
+    let dialect = dialect_of(scheme);
     let sql = Sql::new(dialect);
     let mut statements = vec![
         ("load_named_waiters", sql.load.named_waiters(2)),
@@ -165,6 +162,33 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
         ]);
     }
     statements
+}
+
+/// The statements of the sweeper, likewise.
+pub fn sweep_statements(scheme: &str) -> Vec<(&'static str, String)> {
+    let Sql { sweep, guards, .. } = Sql::new(dialect_of(scheme));
+    let [of_tenant, of_later_tenants] = guards.sweep.after;
+    let mut statements = vec![
+        ("ended", sweep.ended),
+        ("tombstones", sweep.tombstones),
+        ("delete_tombstones", sweep.delete_tombstones),
+        ("settle_floor", sweep.settle_floor),
+        ("guards_of_tenant", of_tenant),
+        ("guards_of_later_tenants", of_later_tenants),
+    ];
+    if let GuardRemoval::One(sql) = guards.sweep.removal {
+        statements.push(("remove_guards", sql));
+    }
+    statements
+}
+
+fn dialect_of(scheme: &str) -> Dialect {
+    match scheme {
+        "sqlite" => Dialect::Sqlite,
+        "postgres" | "postgresql" => Dialect::Postgres,
+        "mariadb" => Dialect::MariaDb,
+        _ => Dialect::MySql,
+    }
 }
 
 /// Sums up the bytes that a tenant stores, requests that wait included. Deleted keys count until their rows are swept.

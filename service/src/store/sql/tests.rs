@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
-use super::{Dialect, Sql, postgres, sqlite};
+use super::{Dialect, GuardRemoval, Sql, postgres, sqlite};
 use crate::store::mysql::sql::Shape;
 
 fn reviewed(dialect: Dialect, name: &str) {
@@ -50,9 +50,18 @@ fn reviewed(dialect: Dialect, name: &str) {
         sql.load.permits.clone(),
         sql.load.named_permits(2),
         sql.replicas.offers.clone(),
+        sql.sweep.ended.clone(),
+        sql.sweep.tombstones.clone(),
+        sql.sweep.lock_tombstones.clone().unwrap_or_default(),
         sql.sweep.delete_tombstones.clone(),
+        sql.sweep.settle_floor.clone(),
         sql.sweep.raise_floor.clone(),
     ]);
+    statements.extend(sql.guards.sweep.after.clone());
+    match sql.guards.sweep.removal {
+        GuardRemoval::One(removal) => statements.push(removal),
+        GuardRemoval::Steps { lock, delete } => statements.extend([lock, delete]),
+    }
     statements.retain(|statement| !statement.is_empty());
     let text = statements.join(";\n\n") + ";\n";
     insta::assert_snapshot!(name, text);

@@ -38,6 +38,10 @@ pub(super) struct MemoryStore {
     pub(super) counted_queues: AtomicU64,
     /// The number of permits searched for expired grants.
     pub(super) searched: AtomicU64,
+    /// Whether no lock can be found whose lease has ended.
+    pub(super) hides_ended: AtomicBool,
+    /// The number of searches for tombstones.
+    pub(super) tombstone_searches: AtomicU64,
     /// Whether connections are refused.
     pub(super) away: AtomicBool,
     /// Whether connections are neither made nor refused.
@@ -79,6 +83,8 @@ impl MemoryStore {
             rows: AtomicU64::new(0),
             counted_queues: AtomicU64::new(0),
             searched: AtomicU64::new(0),
+            hides_ended: false.into(),
+            tombstone_searches: AtomicU64::new(0),
             away: false.into(),
             is_black_hole: false.into(),
             is_frozen: false.into(),

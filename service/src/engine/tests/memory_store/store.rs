@@ -1,6 +1,7 @@
 //! The traits of the store for the database in memory.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -9,10 +10,11 @@ use async_trait::async_trait;
 
 use super::MemoryStore;
 use crate::{
-    domain::{Epoch, Grant, KeyId, Place, ReplicaId, RequestId, Timestamp, Version},
+    domain::{Epoch, Grant, KeyId, Place, ReplicaId, RequestId, Tenant, Timestamp, Token, Version},
     store::{
         Committed, DecideLocked, GrantPosition, HeartbeatResult, KeyStore, LoadRequest, Loaded,
-        Notifications, Page, Peer, ReplicaStore, StoreError, SweepStore, WaitingRow, WithoutLists, Write,
+        Notifications, Page, Peer, ReplicaStore, StoreError, SweepPlace, SweepStore, TombstonePage,
+        WaitingRow, WithoutLists, Write,
     },
 };
 
@@ -229,8 +231,16 @@ impl SweepStore for MemoryStore {
         Ok(())
     }
 
-    async fn ended_to_delete(&self, _before: Timestamp, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
-        Ok(Vec::new())
+    async fn ended_to_delete(
+        &self,
+        _before: Timestamp,
+        _from: SweepPlace,
+        _limit: u32,
+    ) -> Result<Page<KeyId, SweepPlace>, StoreError> {
+        if self.hides_ended.load(Ordering::Relaxed) {
+            return Err(StoreError::Transient("it takes too long".into()));
+        }
+        Ok(Page { items: Vec::new(), next: None })
     }
 
     /// Only finds permits.
@@ -271,8 +281,14 @@ impl SweepStore for MemoryStore {
         &self,
         _before: Timestamp,
         _settle_ms: i64,
+        _from: SweepPlace,
         _limit: u32,
-    ) -> Result<u64, StoreError> {
-        Ok(0)
+    ) -> Result<TombstonePage, StoreError> {
+        self.tombstone_searches.fetch_add(1, Ordering::Relaxed);
+        Ok(TombstonePage::default())
+    }
+
+    async fn raise_floors(&self, _floors: &BTreeMap<Tenant, Token>) -> Result<(), StoreError> {
+        Ok(())
     }
 }
