@@ -4,11 +4,13 @@
 //! so. Both become tombstones, by the same decisions as any other deletion. Tombstones are removed much later: they
 //! must outlive every replica's cache of the key and every statement that may still be under way.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod removal;
+
+use std::{sync::Arc, time::Duration};
 
 use super::{Shared, membership, metrics::SWEPT};
 use crate::{
-    domain::{Command, KeyId, Tenant, Timestamp, Token, Version},
+    domain::{Command, KeyId, Timestamp, Version},
     store::{GrantPosition, StoreError, SweepPlace},
 };
 
@@ -50,8 +52,6 @@ const MOST_PIECES: u32 = 200;
 const NOTED_AFTER_MS: i64 = 2_000;
 /// The number of rows that one step reads to find idle locks, expired grants or guard rows.
 const ROWS_A_PIECE: u32 = 5_000;
-/// The maximum number of steps of one sweep that look for guard rows of keys that are gone. There are hardly any.
-const MOST_GUARD_PIECES: u32 = 10;
 
 /// Sweeps until the service stops.
 pub(super) async fn run(shared: Arc<Shared>, options: SweepOptions) {
@@ -193,68 +193,6 @@ impl Sweeper {
             if self.idle_after.is_none() || self.shared.is_draining() {
                 break;
             }
-            tokio::time::sleep(PAUSE_BETWEEN_PIECES).await;
-        }
-        Ok(())
-    }
-
-    /// Removes tombstones, and then raises the floors for those that could not be removed: once for all of them, since a
-    /// floor that was raised cannot be raised again before it has settled.
-    async fn sweep_tombstones(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let mut floors = BTreeMap::new();
-        let removed = self.remove_tombstones(now, &mut floors).await;
-        removed.and(self.shared.store.raise_floors(&floors).await)
-    }
-
-    async fn remove_tombstones(
-        &mut self,
-        now: Timestamp,
-        floors: &mut BTreeMap<Tenant, Token>,
-    ) -> Result<(), StoreError> {
-        let before = now.plus_ms(-self.options.tombstone_retention_ms);
-        for _ in 0..MOST_PIECES {
-            let (store, from) = (&self.shared.store, self.tombstones_from);
-            let page = store.sweep_tombstones(before, self.options.floor_settle_ms, from, PIECE).await?;
-            self.tombstones_from = page.next.unwrap_or(SweepPlace::FIRST);
-            count("tombstone", page.removed.len() as u64);
-            for (tenant, token) in page.floors {
-                let floor = floors.entry(tenant).or_insert(token);
-                *floor = (*floor).max(token);
-            }
-            if floors.len() > PIECE as usize {
-                store.raise_floors(&std::mem::take(floors)).await?;
-            }
-            self.remove_guards(&page.removed).await?;
-            if page.next.is_none() || self.shared.is_draining() {
-                break;
-            }
-            tokio::time::sleep(PAUSE_BETWEEN_PIECES).await;
-        }
-        Ok(())
-    }
-
-    /// Looks for guard rows that were left when their key's tombstone was removed.
-    async fn sweep_guards(&mut self) -> Result<(), StoreError> {
-        for _ in 0..MOST_GUARD_PIECES {
-            let after = self.guards_after.take();
-            let page = self.shared.store.orphaned_guards(after.as_ref(), ROWS_A_PIECE).await?;
-            self.guards_after = page.next;
-            for gone in page.items.chunks(PIECE as usize) {
-                self.remove_guards(gone).await?;
-            }
-            if self.guards_after.is_none() || self.shared.is_draining() {
-                break;
-            }
-            tokio::time::sleep(PAUSE_BETWEEN_PIECES).await;
-        }
-        Ok(())
-    }
-
-    /// Removes the guard rows of keys that are gone. A guarded semaphore may have a thousand.
-    async fn remove_guards(&self, gone: &[KeyId]) -> Result<(), StoreError> {
-        while self.shared.store.remove_guards(gone, PIECE).await? == u64::from(PIECE)
-            && !self.shared.is_draining()
-        {
             tokio::time::sleep(PAUSE_BETWEEN_PIECES).await;
         }
         Ok(())

@@ -64,13 +64,14 @@ pub use postgres::PLANNER_SETTINGS;
 pub use schema::{MigrationStatus, check_schema, migrate_down, migrate_redo, migrate_status, migrate_up};
 pub use sql::{hot_statements, sweep_statements};
 pub use sql_store::connect;
+pub use sweep::{SweepPlace, TombstonePage};
 pub use traits::{
     BatchLimits, Database, DecideLocked, KeyStore, ListStore, Notifications, ReplicaStore, Store, SweepStore,
     TokenStore,
 };
 pub use types::{
     Committed, FoundToken, HeartbeatResult, HeldCounts, KeyFilter, LoadKind, LoadRequest, Loaded, LockFilter,
-    NotLoaded, Page, Peer, PoolUse, SweepPlace, TokenTimes, TombstonePage, WaitingRow, Write,
+    NotLoaded, Page, Peer, PoolUse, TokenTimes, WaitingRow, Write,
 };
 pub use url::{DatabaseOptions, DatabasePlace, UrlError};
 #[cfg(test)]

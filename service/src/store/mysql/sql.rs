@@ -109,7 +109,7 @@ const RETURNING: &str = "\nRETURNING stamp, token, CAST(FLOOR(UNIX_TIMESTAMP(SYS
 /// Joins the keys of a JSON text with their rows in a table. `$ordinality` adds the number of each key, or nothing.
 macro_rules! from_keys {
     ($ordinality:literal, $join:literal) => {
-        from_keys!($ordinality, $join, "locks")
+        from_keys!($ordinality, $join, "locks l")
     };
     ($ordinality:literal, $join:literal, $table:literal) => {
         concat!(
@@ -120,7 +120,7 @@ macro_rules! from_keys {
             $join,
             " ",
             $table,
-            " l ON l.tenant = n.c1 COLLATE {binary} AND l.`key` = n.c2 COLLATE {binary}"
+            " ON l.tenant = n.c1 COLLATE {binary} AND l.`key` = n.c2 COLLATE {binary}"
         )
     };
 }
@@ -131,9 +131,11 @@ pub(in super::super) const READ_BACK: &str = concat!(
     from_keys!("", "STRAIGHT_JOIN")
 );
 
-/// Reads the rows of keys, or of their guards, in the order of the keys.
-pub(in super::super) const FROM_KEYS: &str = from_keys!("", "STRAIGHT_JOIN");
-pub(in super::super) const FROM_GUARDS: &str = from_keys!("", "STRAIGHT_JOIN", "db_locks_guards");
+/// Finds the rows of keys, or of their guards, in the order of the keys. Without the index's name MySQL could read, and lock, all
+/// guard rows.
+pub(in super::super) const FROM_KEYS: &str = from_keys!("", "STRAIGHT_JOIN", "locks l FORCE INDEX (PRIMARY)");
+pub(in super::super) const FROM_GUARDS: &str =
+    from_keys!("", "STRAIGHT_JOIN", "db_locks_guards l FORCE INDEX (PRIMARY)");
 
 /// Removes guard rows.
 pub(in super::super) const GUARDS_GONE: &str = r"/* guards_gone */

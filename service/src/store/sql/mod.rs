@@ -176,8 +176,12 @@ pub fn sweep_statements(scheme: &str) -> Vec<(&'static str, String)> {
         ("guards_of_tenant", of_tenant),
         ("guards_of_later_tenants", of_later_tenants),
     ];
-    if let GuardRemoval::One(sql) = guards.sweep.removal {
-        statements.push(("remove_guards", sql));
+    statements.extend(sweep.lock_tombstones.map(|sql| ("lock_tombstones", sql)));
+    match guards.sweep.removal {
+        GuardRemoval::One(sql) => statements.push(("remove_guards", sql)),
+        GuardRemoval::Steps { lock, delete } => {
+            statements.extend([("lock_guards", lock), ("delete_guards", delete)]);
+        }
     }
     statements
 }

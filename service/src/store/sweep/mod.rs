@@ -8,6 +8,7 @@
 //! carried out if its answer was lost.
 
 mod guards;
+mod page;
 mod tombstones;
 
 use std::collections::BTreeMap;
@@ -20,8 +21,9 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
+pub use self::page::{SweepPlace, TombstonePage};
 use super::{
-    GrantPosition, Page, StoreError, SweepPlace, SweepStore, TombstonePage,
+    GrantPosition, Page, StoreError, SweepStore,
     after::after_key,
     children::keys_text,
     classify::Purpose,
