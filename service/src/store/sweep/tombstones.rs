@@ -15,8 +15,8 @@ use super::super::{
 };
 use crate::domain::{KeyId, Tenant, Timestamp, Token};
 
-/// The number of tombstones that one transaction removes. SQLite has one writer at a time, and all wait for it.
-const REMOVED_AT_A_TIME: usize = 100;
+/// The number of rows that one transaction changes. SQLite has one writer at a time, and all wait for it.
+const ROWS_AT_A_TIME: usize = 100;
 
 /// What is to be done with the tombstones of a page.
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ impl SqlStore {
         let due = self.due_tombstones(before, settle_ms, from, limit).await?;
         self.settle_floors(&due.settled, settle_ms).await?;
         let mut removed = Vec::new();
-        for ids in due.removable.chunks(REMOVED_AT_A_TIME) {
+        for ids in due.removable.chunks(ROWS_AT_A_TIME) {
             removed.extend(self.delete_tombstones(ids, before).await?);
         }
         let next = match due.last {
@@ -96,19 +96,20 @@ impl SqlStore {
 
     /// Marks floors as settled that were raised at least `settle_ms` ago.
     async fn settle_floors(&self, tenants: &BTreeSet<Tenant>, settle_ms: i64) -> Result<(), DbErr> {
-        if tenants.is_empty() {
-            return Ok(());
-        }
-        self.write("settle_floors", self.general_pool(), &self.sweep, |db| {
-            Box::pin(async move {
-                for tenant in tenants {
-                    let values = [Value::from(tenant.as_str()), Value::from(settle_ms)];
-                    self.execute(db, &self.sweep, &self.sql.sweep.settle_floor, values).await?;
-                }
-                Ok(())
+        let tenants: Vec<_> = tenants.iter().collect();
+        for tenants in tenants.chunks(ROWS_AT_A_TIME) {
+            self.write("settle_floors", self.general_pool(), &self.sweep, |db| {
+                Box::pin(async move {
+                    for tenant in tenants {
+                        let values = [Value::from(tenant.as_str()), Value::from(settle_ms)];
+                        self.execute(db, &self.sweep, &self.sql.sweep.settle_floor, values).await?;
+                    }
+                    Ok(())
+                })
             })
-        })
-        .await
+            .await?;
+        }
+        Ok(())
     }
 
     /// Deletes those of these tombstones that may still be removed, and that nobody has locked.
@@ -140,18 +141,19 @@ impl SqlStore {
     }
 
     pub(super) async fn raise_each_floor(&self, floors: &BTreeMap<Tenant, Token>) -> Result<(), DbErr> {
-        if floors.is_empty() {
-            return Ok(());
-        }
-        self.write("raise_floors", self.general_pool(), &self.sweep, |db| {
-            Box::pin(async move {
-                for (tenant, floor) in floors {
-                    let values = [Value::from(tenant.as_str()), Value::from(floor.0)];
-                    self.execute(db, &self.sweep, &self.sql.sweep.raise_floor, values).await?;
-                }
-                Ok(())
+        let floors: Vec<_> = floors.iter().collect();
+        for floors in floors.chunks(ROWS_AT_A_TIME) {
+            self.write("raise_floors", self.general_pool(), &self.sweep, |db| {
+                Box::pin(async move {
+                    for (tenant, floor) in floors {
+                        let values = [Value::from(tenant.as_str()), Value::from(floor.0)];
+                        self.execute(db, &self.sweep, &self.sql.sweep.raise_floor, values).await?;
+                    }
+                    Ok(())
+                })
             })
-        })
-        .await
+            .await?;
+        }
+        Ok(())
     }
 }
