@@ -8,6 +8,7 @@ mod connection_memory;
 mod control_frames;
 mod ending;
 mod frame_work;
+mod hang_up;
 mod input;
 mod linger;
 mod listeners;

@@ -5,7 +5,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use db_locks_service::LogLimit;
@@ -17,6 +16,7 @@ use tokio::{
 use super::{
     connection_memory::ConnectionMemory,
     control_frames::ControlFrames,
+    hang_up::HangUp,
     input::InputCheck,
     linger::Linger,
     remembered_heads::RememberedHeads,
@@ -27,14 +27,6 @@ use super::{
 use crate::http::connection::Connection;
 
 static SLOW_READERS: LogLimit = LogLimit::new();
-
-/// If the last read is older than this, the kernel is asked whether the connection is still open before a grant counts as
-/// delivered. The runtime's knowledge is recent enough otherwise: a caller that has waited for its lock may have hung up, and
-/// on a busy machine the runtime does not know it yet.
-const RECENT_READ: Duration = Duration::from_millis(2);
-
-/// The interval of checks for a hang-up behind bytes that hyper does not read.
-const HANG_UP_CHECK_PERIOD: Duration = Duration::from_millis(200);
 
 /// The socket of a client.
 ///
@@ -47,10 +39,6 @@ pub(super) struct ClientStream {
     is_http2: bool,
     /// Whether the last read left hyper waiting for more bytes. Then hyper notices a hang-up by itself.
     waits_for_bytes: bool,
-    /// When bytes last arrived.
-    last_read: Instant,
-    /// Whether the client has closed its side.
-    has_ended: bool,
     /// The number of requests before the next head.
     answered: usize,
     head_timer: HeadTimer,
@@ -65,8 +53,7 @@ pub(super) struct ClientStream {
     work: Work,
     stall_timer: StallTimer,
     linger: Linger,
-    /// Runs while the kernel has bytes that hyper does not read.
-    hang_up_timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    hang_up: HangUp,
 }
 
 impl ClientStream {
@@ -84,8 +71,6 @@ impl ClientStream {
             connection,
             is_http2,
             waits_for_bytes: false,
-            last_read: now,
-            has_ended: false,
             answered: 0,
             head_timer: HeadTimer::new(now),
             input: InputCheck::default(),
@@ -95,7 +80,7 @@ impl ClientStream {
             linger: Linger::new(work.clone()),
             work,
             stall_timer: StallTimer::default(),
-            hang_up_timer: None,
+            hang_up: HangUp::new(now),
         }
     }
 
@@ -103,24 +88,10 @@ impl ClientStream {
     fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         // Without a request in flight hyper reads next.
         if self.waits_for_bytes || !self.connection.requests().is_busy() {
-            self.hang_up_timer = None;
+            self.hang_up.stop_checking();
             return Ok(());
         }
-        // If the kernel has no bytes now, this registers the task for the next ones.
-        if self.transport.tcp().poll_read_ready(cx)?.is_pending() {
-            return Ok(());
-        }
-        loop {
-            if self.transport.is_closed() {
-                return Err(io::ErrorKind::ConnectionReset.into());
-            }
-            let timer =
-                self.hang_up_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(HANG_UP_CHECK_PERIOD)));
-            if timer.as_mut().poll(cx).is_pending() {
-                return Ok(());
-            }
-            self.hang_up_timer = None;
-        }
+        self.hang_up.check_behind_bytes(&self.transport, cx)
     }
 
     /// Refuses to write the end of a grant's answer to a connection that is closed.
@@ -128,9 +99,7 @@ impl ClientStream {
     /// This is checked before the write and never after it: a client that has its answer may close at once and still own the
     /// grant.
     fn check_open(&self) -> io::Result<()> {
-        let is_stale = || self.last_read.elapsed() > RECENT_READ;
-        let is_closed = || self.has_ended || is_stale() && self.transport.is_closed();
-        if self.connection.unconfirmed().exist() && is_closed() {
+        if self.connection.unconfirmed().exist() && self.hang_up.has_come(&self.transport) {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         Ok(())
@@ -159,7 +128,7 @@ impl ClientStream {
     fn check(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
         let come = &buffer.filled()[before..];
         if self.is_http2 {
-            let are_too_many = self.control_frames.are_too_many(come, self.last_read);
+            let are_too_many = self.control_frames.are_too_many(come, self.hang_up.last_read());
             let longest_head = self.control_frames.longest_head();
             self.connection.set_longest_head(longest_head);
             self.remembered.count(come.len(), longest_head, &self.connection);
@@ -170,7 +139,7 @@ impl ClientStream {
         }
         // Bytes that arrive while no request is in flight belong to a head.
         if !come.is_empty() && !self.connection.requests().is_busy() {
-            self.head_timer.head_began(self.last_read);
+            self.head_timer.head_began(self.hang_up.last_read());
         }
         let checked = self.input.check(buffer, before);
         if self.input.has_refused() {
@@ -208,9 +177,9 @@ impl AsyncRead for ClientStream {
         }
         this.waits_for_bytes = read.is_pending();
         if read.is_ready() {
-            this.last_read = Instant::now();
-            this.has_ended = buffer.filled().len() == before;
-            this.work.add(buffer.filled().len() - before);
+            let bytes = buffer.filled().len() - before;
+            this.hang_up.read(bytes);
+            this.work.add(bytes);
             return read.map(|read| read.and_then(|()| this.check(buffer, before)));
         }
         this.control_frames.work.all_read();

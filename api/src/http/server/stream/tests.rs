@@ -6,6 +6,7 @@ use std::{
     iter::repeat_n,
     sync::atomic::{AtomicBool, Ordering},
     task::Wake,
+    time::Duration,
 };
 
 use futures_util::task::noop_waker_ref;
@@ -189,7 +190,7 @@ async fn a_grant_is_not_written_to_a_client_that_has_waited_for_some_millisecond
     stream.transport.tcp().readable().await.unwrap();
     poll(&mut stream);
     stream.connection.unconfirmed().pretend();
-    stream.last_read -= Duration::from_millis(3);
+    stream.hang_up.age(Duration::from_millis(3));
     drop(client);
     let written =
         Pin::new(&mut stream).poll_write(&mut Context::from_waker(noop_waker_ref()), b"HTTP/1.1 200 OK\r\n");

@@ -22,6 +22,8 @@ const REQUEST: [u8; 12] = [0, 0, 3, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84];
 const RESET: [u8; 13] = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 8];
 /// The beginning of the answer's head, without its length.
 const HEAD: &str = "\u{1}\u{4}\0\0\0\u{1}";
+/// The end of an answer's body.
+const END: &str = "Z\"}";
 /// The length of the data in a long answer, which h2 writes in several frames.
 const LONG: usize = 5_000;
 
@@ -169,7 +171,7 @@ async fn a_grant_whose_answer_was_read_stays_with_its_client() {
             connection.poll().await;
             connection.client.write_all(&WINDOW_UPDATE).await.unwrap();
         }
-        connection.serve_until_read("}", 1).await;
+        connection.serve_until_read(END, 1).await;
         connection.client.write_all(&RESET).await.unwrap();
         connection.client.shutdown().await.unwrap();
         connection.poll().await;
