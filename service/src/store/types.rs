@@ -6,13 +6,38 @@ use crate::domain::{
     KeyChange, KeyId, KeyState, Owner, ReplicaId, RequestId, RowVersion, Timestamp, Token, Version,
 };
 
-/// The kinds of loads.
+/// The kinds of loads. A key waits only for loads of its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoadKind {
-    /// A load of many keys. At most [`LoadRequest::SHORT_ROWS`] permits and waiters of each are read.
+    /// A load of many keys.
     Short,
-    /// A load of keys of which more has to be read. Other keys do not wait for it.
+    /// A load of keys of which more has to be read.
     Long,
+    /// A load of keys of which very much has to be read: up to a million permits, which takes about a second.
+    VeryLong,
+}
+
+impl LoadKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Short, Self::Long, Self::VeryLong];
+
+    /// The most permits and waiters of a key that a load of this kind reads.
+    pub const fn most_rows(self) -> usize {
+        match self {
+            Self::Short => 512,
+            Self::Long => 16_384,
+            Self::VeryLong => usize::MAX,
+        }
+    }
+
+    /// The kind for a key of which more has to be read.
+    #[must_use]
+    pub const fn longer(self) -> Self {
+        match self {
+            Self::Short => Self::Long,
+            Self::Long | Self::VeryLong => Self::VeryLong,
+        }
+    }
 }
 
 /// The part of a key that a decision needs. The key's row is always loaded.
@@ -49,9 +74,6 @@ impl LoadRequest {
     /// The most waiters of a dead replica that are loaded with a key.
     pub const REAPED_AT_ONCE: usize = 500;
 
-    /// The most permits and waiters of a key in a short load.
-    pub const SHORT_ROWS: usize = 512;
-
     /// A request that suffices for most decisions.
     pub fn new(id: KeyId) -> Self {
         Self {
@@ -83,8 +105,8 @@ pub enum NotLoaded {
     /// The key cannot be read.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    /// More rows have to be read than a short load reads.
-    #[error("the key has too many rows for a short load")]
+    /// More rows have to be read than a load of its kind reads.
+    #[error("the key has too many rows for its load")]
     IsLong,
     /// The load has read enough permits and waiters of other keys.
     #[error("the load was full")]

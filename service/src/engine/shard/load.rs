@@ -19,7 +19,7 @@ impl Shard {
     /// Starts the next loads, if there are any. Their key tasks stay here, so that overdue callers can be answered
     /// meanwhile.
     pub(super) fn send_next_loads(&mut self) {
-        for kind in [LoadKind::Short, LoadKind::Long] {
+        for kind in LoadKind::ALL {
             if let Some(load_requests) = self.in_flight.loads.begin(kind) {
                 self.send_load(kind, load_requests);
             }
@@ -62,7 +62,7 @@ impl Shard {
                     continue;
                 }
                 Err(NotLoaded::IsLong) => {
-                    key_task.load_kind = LoadKind::Long;
+                    key_task.load_kind = key_task.load_kind.longer();
                     self.in_flight.loads.push(key_task);
                     continue;
                 }

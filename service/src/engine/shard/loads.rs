@@ -12,7 +12,7 @@ use crate::{
 /// The maximum number of keys of a load.
 const MOST_LOADED: usize = 256;
 
-/// The maximum number of keys of a long load.
+/// The maximum number of keys of a long or very long load.
 const MOST_LONG: usize = 8;
 
 /// The number of unreadable keys after which their causes are logged again.
@@ -25,17 +25,17 @@ pub(super) struct Loads {
     urgent: Turns<Tenant, KeyTask>,
     /// The other tasks.
     others: Turns<Tenant, KeyTask>,
-    /// Tasks of keys with very many permits or waiters, which other tasks do not wait for.
+    /// Tasks of keys with many permits or waiters.
     long: Turns<Tenant, KeyTask>,
+    /// Tasks of keys with very many permits.
+    very_long: Turns<Tenant, KeyTask>,
     /// Tasks that wait until this replica is registered, so that the other replicas know it.
     without_membership: Vec<KeyTask>,
     /// Whether the last short load began with urgent tasks. Loads alternate, since the first key of a load is read even
     /// if it fills the load.
     began_with_urgent: bool,
-    /// The tasks of the short load under way, if there is one.
-    short_under_way: Option<Vec<KeyTask>>,
-    /// The tasks of the long load under way, if there is one.
-    long_under_way: Option<Vec<KeyTask>>,
+    /// The tasks of the load under way of each kind, if there is one.
+    under_way: [Option<Vec<KeyTask>>; LoadKind::ALL.len()],
     /// Unreadable keys whose cause was logged.
     unreadable: SeededSet<KeyId>,
 }
@@ -58,6 +58,7 @@ impl Loads {
     fn line_of(&mut self, key_task: &KeyTask) -> &mut Turns<Tenant, KeyTask> {
         match key_task.load_kind {
             LoadKind::Long => &mut self.long,
+            LoadKind::VeryLong => &mut self.very_long,
             LoadKind::Short if key_task.is_urgent() => &mut self.urgent,
             LoadKind::Short => &mut self.others,
         }
@@ -98,6 +99,7 @@ impl Loads {
                 interleave(urgent, others, self.began_with_urgent)
             }
             LoadKind::Long => self.long.take(MOST_LONG).collect(),
+            LoadKind::VeryLong => self.very_long.take(MOST_LONG).collect(),
         };
         if key_tasks.is_empty() {
             return None;
@@ -113,15 +115,12 @@ impl Loads {
     }
 
     const fn slot(&mut self, kind: LoadKind) -> &mut Option<Vec<KeyTask>> {
-        match kind {
-            LoadKind::Short => &mut self.short_under_way,
-            LoadKind::Long => &mut self.long_under_way,
-        }
+        &mut self.under_way[kind as usize]
     }
 
     /// Whether no load is under way.
-    pub(super) const fn is_idle(&self) -> bool {
-        self.short_under_way.is_none() && self.long_under_way.is_none()
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.iter().all(Option::is_none)
     }
 
     /// Logs the cause why a key cannot be read, once per key.
@@ -145,12 +144,13 @@ impl Loads {
         self.urgent.retain(&mut keep);
         self.others.retain(&mut keep);
         self.long.retain(&mut keep);
+        self.very_long.retain(&mut keep);
         self.without_membership.retain_mut(keep);
     }
 
     /// The tasks of the loads under way.
     pub(super) fn under_way(&mut self) -> impl Iterator<Item = &mut KeyTask> {
-        self.short_under_way.iter_mut().chain(&mut self.long_under_way).flatten()
+        self.under_way.iter_mut().flatten().flatten()
     }
 }
 

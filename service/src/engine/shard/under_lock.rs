@@ -35,7 +35,7 @@ impl Shard {
             let sent = Instant::now();
             let (mut decided, mut overwritten) = (None, None);
             // Nobody else waits for this load.
-            let load_requests = [LoadRequest { kind: LoadKind::Long, ..copy.load_request() }];
+            let load_requests = [LoadRequest { kind: LoadKind::VeryLong, ..copy.load_request() }];
             let mut decide = |states: Vec<KeyState>, db_time| {
                 // If the store decides again, the room for the waiters of the first decision is free.
                 decided = None;

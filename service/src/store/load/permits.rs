@@ -187,7 +187,7 @@ mod tests {
         let write =
             Write { prev: None, row_version: RowVersion(Uuid::from_u128(1)), change: Box::new(change) };
         store.commit(Arc::new(vec![write])).await.unwrap();
-        let load_request = LoadRequest { kind: LoadKind::Long, ..LoadRequest::new(id) };
+        let load_request = LoadRequest { kind: LoadKind::VeryLong, ..LoadRequest::new(id) };
         let loaded = store.load(&[load_request]).await.unwrap();
         let state = loaded.states[0].as_ref().unwrap();
         let Body::Semaphore(semaphore) = &state.body else { panic!("it is a semaphore") };

@@ -36,7 +36,7 @@ impl LoadRoom {
         if rows == 0 {
             return Ok(());
         }
-        if rows > LoadRequest::SHORT_ROWS && load_request.kind == LoadKind::Short {
+        if rows > load_request.kind.most_rows() {
             return Err(NotLoaded::IsLong);
         }
         let named = load_request.versions.len() + load_request.data_of.len();
@@ -97,7 +97,10 @@ mod tests {
             |load_request: &LoadRequest, state: &KeyState| LoadRoom::default().admit(load_request, state);
         assert!(admit(&request(), &semaphore(5_000)).is_ok(), "64 permits suffice");
         assert!(matches!(admit(&counting, &semaphore(5_000)), Err(NotLoaded::IsLong)));
-        assert!(admit(&LoadRequest { kind: LoadKind::Long, ..counting }, &semaphore(5_000)).is_ok());
+        let long = LoadRequest { kind: LoadKind::Long, ..counting };
+        assert!(admit(&long, &semaphore(5_000)).is_ok());
+        assert!(matches!(admit(&long, &semaphore(100_000)), Err(NotLoaded::IsLong)));
+        assert!(admit(&LoadRequest { kind: LoadKind::VeryLong, ..long }, &semaphore(100_000)).is_ok());
     }
 
     #[test]

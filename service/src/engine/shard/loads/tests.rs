@@ -87,6 +87,20 @@ async fn long_loads_delay_no_short_ones_and_their_tenants_take_turns() {
     assert_eq!(keys(loads.begin(LoadKind::Long))[..3], ["many5", "many6", "many7"]);
 }
 
+/// Guards that a tenant whose semaphores have a million permits delays no heartbeat of one with thousands.
+#[tokio::test]
+async fn very_long_loads_delay_no_long_ones() {
+    let mut loads = Loads::default();
+    let mut very_long = key_task("million", Command::ServeQueue);
+    very_long.load_kind = LoadKind::Long.longer();
+    loads.push(very_long);
+    assert_eq!(keys(loads.begin(LoadKind::VeryLong)), ["million"]);
+    let mut long = key_task("thousands", Command::ServeQueue);
+    long.load_kind = LoadKind::Short.longer();
+    loads.push(long);
+    assert_eq!(keys(loads.begin(LoadKind::Long)), ["thousands"]);
+}
+
 #[tokio::test]
 async fn tasks_that_need_membership_are_loaded_once_there_is_one() {
     let mut loads = Loads::default();

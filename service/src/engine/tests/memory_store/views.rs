@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::MemoryStore;
 use crate::{
     domain::{Body, BusyCount, KeyId, KeyState, Permit, Permits, Place, ReplicaId},
-    store::{LoadKind, LoadRequest, NotLoaded, Unreadable},
+    store::{LoadRequest, NotLoaded, Unreadable},
 };
 
 impl MemoryStore {
@@ -15,7 +15,7 @@ impl MemoryStore {
             return Err(Unreadable("corrupt".into()).into());
         }
         let waiters = self.row(&load_request.id).queue.head.len();
-        if waiters > LoadRequest::SHORT_ROWS && load_request.kind == LoadKind::Short {
+        if waiters > load_request.kind.most_rows() {
             return Err(NotLoaded::IsLong);
         }
         Ok(self.view(load_request))
