@@ -58,8 +58,7 @@ impl KeyChange {
                     self.effects.unfinished = true;
                     return Ok(false);
                 }
-                let permits = usize::try_from(offered).unwrap_or(0) + 1;
-                return self.unfinished(gone, Need::Permits(permits));
+                return self.unfinished(gone, self.more_permits());
             }
             if index == self.state.queue.head.len() {
                 if self.state.queue.is_complete() {
@@ -95,6 +94,12 @@ impl KeyChange {
                 }
             }
         }
+    }
+
+    /// The need for more permits than are known: after a step back of the clock, free ones may end after active ones.
+    fn more_permits(&self) -> Need {
+        let Body::Semaphore(semaphore) = &self.state.body else { return Need::Permits(1) };
+        Need::Permits(semaphore.permits.known.len() + 1)
     }
 
     /// The need for the data of the next waiters of this replica, as many as there is room for.

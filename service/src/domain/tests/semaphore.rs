@@ -2,8 +2,8 @@
 
 use super::fixtures::{START, Scene, ask, key, release, v, wait};
 use crate::domain::{
-    Acquire, Body, BusyCount, Command, Data, KeyChange, Kind, MOST_GUARDED_PERMITS, Need, Refusal, Reply,
-    RequestFlags, RequestId, Timestamp,
+    Acquire, Body, BusyCount, Command, Data, KeyChange, Kind, MOST_GUARDED_PERMITS, Need, Permit, Refusal,
+    Reply, RequestFlags, RequestId, Timestamp,
 };
 
 fn permit(n: u16) -> Acquire {
@@ -207,4 +207,18 @@ fn a_waiter_that_asked_for_a_guarded_permit_is_refused_when_the_semaphore_has_gr
     scene.run(&resize(MOST_GUARDED_PERMITS + 1));
     assert_eq!(scene.dismissed(), [(guarded(wait_permit(2)).request_id.0, Refusal::TooLargeToGuard)]);
     assert_eq!(scene.served(), [3]);
+}
+
+/// After a step back of the clock, permits that were released end after active ones, so more and more have to be loaded.
+#[test]
+fn each_view_that_shows_no_free_permit_asks_for_a_larger_one() {
+    let mut scene = with_unknown_permits(3, 0);
+    let Body::Semaphore(semaphore) = &mut scene.state.body else { panic!("it is a semaphore") };
+    semaphore.max_size = 2;
+    semaphore.permits.busy_counted = Some(BusyCount { busy: 1, at: Timestamp(START) });
+    let needs = |scene: &Scene| scene.decide(&Command::Acquire(permit(9))).0;
+    assert_eq!(needs(&scene), Err(Need::Permits(2)));
+    let Body::Semaphore(semaphore) = &mut scene.state.body else { panic!("it is a semaphore") };
+    semaphore.permits.known.push(Permit { slot: 1, ..semaphore.permits.known[0].clone() });
+    assert_eq!(needs(&scene), Err(Need::Permits(3)));
 }
