@@ -5,7 +5,7 @@
 
 use crate::{
     domain::{Body, KeyState, Semaphore},
-    store::{LoadKind, LoadRequest, NotLoaded},
+    store::{LoadRequest, NotLoaded},
 };
 
 /// The number of permits and waiters of a load.
@@ -78,7 +78,10 @@ fn rows_to_read(load_request: &LoadRequest, state: &KeyState) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Key, KeyId, Permits, Tenant};
+    use crate::{
+        domain::{Key, KeyId, Permits, Tenant},
+        store::LoadKind,
+    };
 
     fn request() -> LoadRequest {
         LoadRequest::new(KeyId { tenant: Tenant::trusted("t"), key: Key::trusted("a") })
