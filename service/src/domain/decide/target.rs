@@ -3,6 +3,7 @@
 use super::{EndReason, KeyChange, Need};
 use crate::domain::{Body, Data, DataEdit, Grant, Kind, LockView, Mutex, Now, Permit, Refusal, Version};
 
+/// A copy of the grant that a command acts on. [`KeyChange::put_target`] stores a changed copy in the state.
 ///
 /// It is no reference into the state, because a decision also changes the rest of the state, such as the queue and the guard rows.
 pub(super) enum Target {
