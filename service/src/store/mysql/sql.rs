@@ -137,7 +137,7 @@ pub(in super::super) const FROM_KEYS: &str = from_keys!("", "STRAIGHT_JOIN", "lo
 pub(in super::super) const FROM_GUARDS: &str =
     from_keys!("", "STRAIGHT_JOIN", "db_locks_guards l FORCE INDEX (PRIMARY)");
 
-/// Removes guard rows.
+/// Removes guard rows. Without the index's name, MariaDB reads all rows of a small table, and waits for those that others have locked.
 pub(in super::super) const GUARDS_GONE: &str = r"/* guards_gone */
 DELETE g
 FROM JSON_TABLE(?, '$[*]' COLUMNS (
@@ -145,7 +145,7 @@ FROM JSON_TABLE(?, '$[*]' COLUMNS (
         c2 VARCHAR(255) CHARACTER SET utf8mb4 PATH '$[1]',
         c3 INT PATH '$[2]'
     )) AS n
-STRAIGHT_JOIN db_locks_guards g
+STRAIGHT_JOIN db_locks_guards g FORCE INDEX (PRIMARY)
     ON g.tenant = n.c1 COLLATE {binary} AND g.`key` = n.c2 COLLATE {binary} AND g.slot = n.c3";
 
 /// Finds the keys that have a row.
@@ -162,7 +162,7 @@ pub(in super::super) const fn skip_locked(dialect: Dialect) -> &'static str {
     }
 }
 
-/// Removes waiters.
+/// Removes waiters, by the index as above.
 pub(in super::super) const WAITERS_GONE: &str = r"/* waiters_gone */
 DELETE w
 FROM JSON_TABLE(?, '$[*]' COLUMNS (
@@ -170,7 +170,7 @@ FROM JSON_TABLE(?, '$[*]' COLUMNS (
         c2 VARCHAR(255) CHARACTER SET utf8mb4 PATH '$[1]',
         c3 BIGINT PATH '$[2]'
     )) AS n
-STRAIGHT_JOIN waiters w
+STRAIGHT_JOIN waiters w FORCE INDEX (PRIMARY)
     ON w.tenant = n.c1 COLLATE {binary} AND w.`key` = n.c2 COLLATE {binary} AND w.seq = n.c3";
 
 /// Adds or changes waiters.
